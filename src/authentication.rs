@@ -1,0 +1,124 @@
+//! The authenticate stage: who calls, by the first authenticator of the Api that knows.
+//!
+//! Authenticators are asked in order. One whose credential is absent or belongs to another moves
+//! on, one that verified ends the search, one that found its credential bad stops it. A request
+//! that carries any credential of the Api's authenticators is never anonymous.
+
+pub mod api_key;
+pub mod app_id;
+pub mod credential;
+pub mod jwt;
+pub mod key_refresh;
+pub mod key_set;
+pub mod principal;
+
+use std::sync::Arc;
+
+use crate::authentication::api_key::ApiKeyAuthenticator;
+use crate::authentication::app_id::AppIdAuthenticator;
+use crate::authentication::jwt::JwtAuthenticator;
+use crate::authentication::principal::{Caller, ClientIdentity, Identity, Method, Principal, SubscriptionSource};
+use crate::catalog::Catalog;
+use crate::check::decision::{Denial, Reason, Stop};
+use crate::check::request::DownstreamRequest;
+use crate::snapshot::Route;
+
+/// The name of the authenticator that lets everybody in; it always exists and must be named to be used.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// A configured way to turn a credential into a [`Principal`].
+#[derive(Debug)]
+pub enum Authenticator {
+    /// Tokens of an issuer.
+    Jwt(JwtAuthenticator),
+    /// API keys of the catalog's applications.
+    ApiKey(ApiKeyAuthenticator),
+    /// App ids and their keys.
+    AppId(AppIdAuthenticator),
+    /// Everybody.
+    Anonymous,
+}
+
+/// What an authenticator makes of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The request carries no credential in this authenticator's places.
+    Absent,
+    /// There is a credential, but another authenticator's; the denial is what to say if nobody
+    /// claims it.
+    NotMine(Denial),
+    /// The credential holds.
+    Verified(Principal),
+    /// The credential is this authenticator's and does not hold, or we cannot find out.
+    Stopped(Stop),
+}
+
+impl Authenticator {
+    async fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome {
+        match self {
+            Self::Jwt(jwt) => jwt.authenticate(request).await,
+            Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
+            Self::AppId(app_id) => app_id.authenticate(request, catalog),
+            Self::Anonymous => Outcome::Verified(anonymous()),
+        }
+    }
+
+    /// The challenge for a 401 (RFC 9110 section 11.6.1), without parameters beyond the realm.
+    #[must_use]
+    pub fn challenge(&self) -> Option<Challenge> {
+        match self {
+            Self::Jwt(jwt) => Some(jwt.challenge()),
+            Self::ApiKey(api_key) => Some(api_key.challenge()),
+            Self::AppId(app_id) => Some(app_id.challenge()),
+            Self::Anonymous => None,
+        }
+    }
+}
+
+/// The scheme that an authenticator asks for in `WWW-Authenticate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Challenge {
+    /// RFC 6750.
+    Bearer,
+    /// RFC 7617.
+    Basic,
+    /// A key in a place of its own; no RFC names a scheme.
+    ApiKey,
+}
+
+/// Finds out who calls.
+///
+/// # Errors
+/// The denial of the authenticator that the credential belongs to, or `credential_missing`.
+pub async fn authenticate(route: &Route<'_>, request: &DownstreamRequest) -> Result<Caller, Stop> {
+    let mut unclaimed: Option<Denial> = None;
+    for authenticator in route.authenticators() {
+        if matches!(**authenticator, Authenticator::Anonymous) && unclaimed.is_some() {
+            break;
+        }
+        let outcome = authenticator.authenticate(request, route.catalog()).await;
+        tracing::trace!(target: "portcullis::explain", stage = "authenticate", ?authenticator, ?outcome);
+        match outcome {
+            Outcome::Absent => {}
+            Outcome::NotMine(denial) => {
+                unclaimed.get_or_insert(denial);
+            }
+            Outcome::Verified(principal) => return Ok(Caller::Verified(principal)),
+            Outcome::Stopped(stop) => return Err(stop),
+        }
+    }
+    Err(unclaimed
+        .unwrap_or_else(|| Denial::new(Reason::CredentialMissing, "no credential in any place of the api's authenticators"))
+        .into())
+}
+
+fn anonymous() -> Principal {
+    Principal {
+        authenticator: ANONYMOUS.into(),
+        method: Method::Anonymous,
+        client: ClientIdentity::None,
+        identity: Arc::new(Identity::default()),
+        subscriptions: SubscriptionSource::Catalog,
+        consumed: Vec::new(),
+    }
+}

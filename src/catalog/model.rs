@@ -1,0 +1,451 @@
+//! The catalog's things: Apis, operations, applications, subscriptions and plans.
+//!
+//! No serde here: documents of any source are turned into these by [`crate::catalog::build`],
+//! which has already checked every reference. Nothing here changes after it was published.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::authentication::api_key::KeyDigest;
+use crate::upstream::template::HeaderTemplate;
+use crate::header::HeaderName;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The id of the thing called `name` in `namespace`: `namespace/name`.
+            #[must_use]
+            pub fn new(namespace: &str, name: &str) -> Self {
+                Self(format!("{namespace}/{name}").into())
+            }
+
+            /// `namespace/name`.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The same text, shared.
+            #[must_use]
+            pub fn as_arc(&self) -> &Arc<str> {
+                &self.0
+            }
+
+            /// The part after the slash.
+            #[must_use]
+            pub fn name(&self) -> &str {
+                self.0.split_once('/').map_or(&*self.0, |(_, name)| name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+id!(
+    /// The id of an [`Api`].
+    ApiId
+);
+id!(
+    /// The id of an [`Application`].
+    ApplicationId
+);
+id!(
+    /// The id of a [`Plan`].
+    PlanId
+);
+
+/// The place of an [`Api`] in [`crate::catalog::Catalog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiIndex(pub(crate) u32);
+
+/// The place of an [`Operation`] in [`Api::operations`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationIndex(pub(crate) u32);
+
+/// The place of an [`Application`] in [`crate::catalog::Catalog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApplicationIndex(pub(crate) u32);
+
+/// A published API version: its hosts, base path, operations and authenticators.
+#[derive(Debug)]
+pub struct Api {
+    /// `namespace/name`.
+    pub id: ApiId,
+    /// What subscriptions name, together with the version; case does not count.
+    pub title: Arc<str>,
+    /// The version, compared exactly.
+    pub version: Arc<str>,
+    /// WSO2's context: reported, never matched.
+    pub context: Option<Arc<str>>,
+    /// Which listeners serve it.
+    pub direction: Direction,
+    /// The hosts that it claims; never empty.
+    pub hosts: Vec<HostPattern>,
+    /// The path below which it lies.
+    pub base_path: BasePath,
+    /// Orders Apis with the same host and base path; the greatest is asked first.
+    pub precedence: Option<i32>,
+    /// Whether a denial is enforced or only recorded.
+    pub enforcement: Enforcement,
+    /// The names of its authenticators, in order; never empty.
+    pub authenticators: Vec<Arc<str>>,
+    /// Whether the caller's application must be subscribed.
+    pub subscription: SubscriptionRule,
+    /// Its operations.
+    pub operations: Vec<Operation>,
+    /// What becomes of a request that no operation matches.
+    pub unmatched_operation: UnmatchedOperation,
+    /// What becomes of a CORS preflight request.
+    pub preflight: PreflightRule,
+    /// What the upstream and the client see.
+    pub upstream: UpstreamRules,
+    /// Where it was declared.
+    pub origin: Origin,
+}
+
+/// A method and path template in an Api, with the scopes that it needs.
+#[derive(Debug)]
+pub struct Operation {
+    /// The methods, exactly as sent; empty means every method.
+    pub methods: Vec<Box<str>>,
+    /// The path below the base path.
+    pub path: PathTemplate,
+    /// The scopes that it needs.
+    pub scopes: ScopeRule,
+    /// Replaces the Api's authenticators.
+    pub authenticators: Option<Vec<Arc<str>>>,
+}
+
+/// A path template as written, and its segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathTemplate {
+    /// As written: `/orders/{id}`.
+    pub text: Arc<str>,
+    /// The segments between the slashes.
+    pub segments: Vec<TemplateSegment>,
+}
+
+/// One segment of a [`PathTemplate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSegment {
+    /// Exactly this text, in normal form.
+    Literal(Box<str>),
+    /// `{name}`: any one segment that is not empty.
+    Parameter,
+    /// `{*name}`, only at the end: one segment or more.
+    Rest,
+}
+
+/// The path below which an Api lies: whole segments, without a trailing slash; `/` is the empty text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BasePath(pub(crate) Box<str>);
+
+impl BasePath {
+    /// The text, without a trailing slash: empty for `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A host that an Api claims.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// This host, in normal form.
+    Exact(Box<str>),
+    /// `*.suffix`: every host that ends in `.suffix`; the text is `suffix`.
+    Suffix(Box<str>),
+    /// `*`: every host.
+    Any,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Suffix(suffix) => write!(f, "*.{suffix}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// Which listeners serve an Api.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Requests that come to us.
+    Inbound,
+    /// Requests of our workloads to others.
+    Outbound,
+}
+
+/// Whether a denial is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforcement {
+    /// The decision is the answer.
+    Enforce,
+    /// The decision is logged and counted, the answer is an allow.
+    Shadow,
+}
+
+/// Whether the caller's application must be subscribed to the Api.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionRule {
+    /// It must.
+    Required,
+    /// It need not, but a subscription that is blocked, on hold or over refuses.
+    Optional,
+    /// Subscriptions are not looked at.
+    NotNeeded,
+}
+
+/// What becomes of a request that no operation of its Api matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnmatchedOperation {
+    /// It is denied.
+    Deny,
+    /// It is judged by the Api's own rules; no scope is needed.
+    Allow,
+}
+
+/// What becomes of a CORS preflight request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreflightRule {
+    /// It is judged as every request.
+    Deny,
+    /// It passes without a credential.
+    Pass,
+}
+
+/// The scopes that an operation needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScopeRule {
+    /// None.
+    None,
+    /// At least one of these.
+    AnyOf(Vec<Box<str>>),
+    /// Every one of these.
+    AllOf(Vec<Box<str>>),
+}
+
+/// What the upstream and the client see of an allowed request.
+#[derive(Debug, Default)]
+pub struct UpstreamRules {
+    /// Headers for the upstream; each overwrites what the client sent.
+    pub headers: Vec<(HeaderName, HeaderTemplate)>,
+    /// Client headers that the upstream never sees.
+    pub remove_headers: Vec<HeaderName>,
+    /// Whether the client's credential stays in the request.
+    pub keep_credential: bool,
+    /// Headers for the client.
+    pub response_headers: Vec<(HeaderName, HeaderTemplate)>,
+}
+
+/// A consumer registered in a portal.
+#[derive(Debug)]
+pub struct Application {
+    /// `namespace/name`.
+    pub id: ApplicationId,
+    /// Who answers for it.
+    pub owner: Option<Arc<str>>,
+    /// Whether it may call at all.
+    pub state: ApplicationState,
+    /// The OAuth clients that act for it.
+    pub clients: Vec<Client>,
+    /// Its API keys.
+    pub api_keys: Vec<ApiKey>,
+    /// Its app id.
+    pub app_id: Option<Arc<str>>,
+    /// The keys that go with its app id; empty means that the app id is enough.
+    pub app_keys: Vec<KeyDigest>,
+    /// Its subscriptions, by Api.
+    pub subscriptions: BTreeMap<ApiIndex, Subscription>,
+    /// Where it was declared.
+    pub origin: Origin,
+}
+
+/// Whether an application may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplicationState {
+    /// It may.
+    Active,
+    /// It may not.
+    Suspended,
+}
+
+/// An OAuth client of an application.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Client {
+    /// The issuer whose client it is.
+    pub issuer: Arc<str>,
+    /// Its id at that issuer.
+    pub client_id: Arc<str>,
+}
+
+/// An API key of an application, by its digest.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// What it is called, for people.
+    pub name: Option<Arc<str>>,
+    /// The digest of the key.
+    pub digest: KeyDigest,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+}
+
+/// An application's right to call an Api, on a plan.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The plan; none means no limits.
+    pub plan: Option<PlanId>,
+    /// Whether it counts.
+    pub state: SubscriptionState,
+    /// When it ends.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// Whether a subscription counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionState {
+    /// It does.
+    Active,
+    /// The portal put it on hold.
+    OnHold,
+    /// The portal blocked it.
+    Blocked,
+    /// The portal refused it.
+    Rejected,
+}
+
+impl SubscriptionState {
+    /// As written in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::OnHold => "onHold",
+            Self::Blocked => "blocked",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A named set of limits. They are loaded and shown; nothing enforces them yet.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `namespace/name`.
+    pub id: PlanId,
+    /// The limits, as declared.
+    pub limits: Vec<Limit>,
+    /// What becomes of a request over a limit.
+    pub on_exceed: OnExceed,
+    /// Where it was declared.
+    pub origin: Origin,
+}
+
+/// An amount per window, per key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// How many.
+    pub amount: u64,
+    /// In which window.
+    pub per: Window,
+    /// How many at once, where more than the amount.
+    pub burst: Option<u64>,
+    /// What is counted apart.
+    pub key: LimitKey,
+    /// Whether windows follow the calendar.
+    pub alignment: WindowAlignment,
+}
+
+/// The length of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// One second.
+    Second,
+    /// One minute.
+    Minute,
+    /// One hour.
+    Hour,
+    /// One day.
+    Day,
+    /// One week, from Monday.
+    Week,
+    /// One month of the calendar.
+    Month,
+    /// One year of the calendar.
+    Year,
+    /// Without end.
+    Ever,
+}
+
+/// What a limit counts apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitKey {
+    /// Each application.
+    Application,
+    /// Each subscription.
+    Subscription,
+    /// Each Api.
+    Api,
+    /// Each operation.
+    Operation,
+    /// Each subject.
+    Subject,
+    /// Each client address.
+    Address,
+    /// Each value of this claim.
+    Claim(Arc<str>),
+}
+
+/// How windows lie on the time line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowAlignment {
+    /// On calendar boundaries, in UTC.
+    Calendar,
+    /// Sliding with each request.
+    Sliding,
+}
+
+/// What becomes of a request over a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExceed {
+    /// It is denied.
+    Deny,
+    /// It is reported and passes.
+    Report,
+}
+
+/// Where a thing was declared: the source, and the file and line in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The name of the source.
+    pub source: Arc<str>,
+    /// The file.
+    pub file: Arc<str>,
+    /// The line of the document's start, from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}

@@ -1,0 +1,114 @@
+//! Values that must not be told: a wrapper that does not print them, and keyed digests of them.
+
+use std::fmt;
+
+use aws_lc_rs::{constant_time, digest, hmac};
+use zeroize::Zeroize;
+
+/// A secret value: `Debug` is redacted, there is no `Display` and no `Serialize`, and it is wiped
+/// when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret<T: Zeroize>(T);
+
+impl<T: Zeroize> Secret<T> {
+    /// Wraps a secret.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The secret itself: for the place that uses it, never for a text.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// The SHA-256 digest of `bytes`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    into_array(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// A key of HMAC-SHA-256 (RFC 2104): a pepper, or the key of this process.
+#[derive(Clone)]
+pub struct MacKey(hmac::Key);
+
+impl MacKey {
+    /// The key made of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// A fresh random key, for digests that do not outlive the process.
+    ///
+    /// # Errors
+    /// Where the system has no randomness to give.
+    pub fn random() -> anyhow::Result<Self> {
+        let mut bytes = [0_u8; 32];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+        let key = Self::new(&bytes);
+        bytes.zeroize();
+        Ok(key)
+    }
+
+    /// The keyed digest of `bytes`.
+    #[must_use]
+    pub fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        into_array(hmac::sign(&self.0, bytes).as_ref())
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MacKey(redacted)")
+    }
+}
+
+/// Whether two digests are equal, in a time that does not tell where they differ.
+#[must_use]
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(a, b).is_ok()
+}
+
+fn into_array(bytes: &[u8]) -> [u8; 32] {
+    let mut array = [0; 32];
+    for (to, from) in array.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "Secret(redacted)");
+        assert_eq!(format!("{:?}", MacKey::new(b"hunter2")), "MacKey(redacted)");
+    }
+
+    #[test]
+    fn sha256_of_abc_is_that_of_fips_180() {
+        assert_eq!(sha256(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+
+    #[test]
+    fn digests_by_two_random_keys_differ() {
+        let (a, b) = (MacKey::random().unwrap(), MacKey::random().unwrap());
+        assert!(!equal(&a.digest(b"x"), &b.digest(b"x")));
+        assert!(equal(&a.digest(b"x"), &a.digest(b"x")));
+    }
+}
