@@ -17,7 +17,9 @@ use std::sync::Arc;
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
 use crate::authentication::jwt::JwtAuthenticator;
-use crate::authentication::principal::{Caller, ClientIdentity, Identity, Method, Principal, SubscriptionSource};
+use crate::authentication::principal::{
+    Caller, ClientIdentity, Identity, Method, Principal, SubscriptionSource,
+};
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
@@ -108,7 +110,12 @@ pub async fn authenticate(route: &Route<'_>, request: &DownstreamRequest) -> Res
         }
     }
     Err(unclaimed
-        .unwrap_or_else(|| Denial::new(Reason::CredentialMissing, "no credential in any place of the api's authenticators"))
+        .unwrap_or_else(|| {
+            Denial::new(
+                Reason::CredentialMissing,
+                "no credential in any place of the api's authenticators",
+            )
+        })
         .into())
 }
 

@@ -55,7 +55,9 @@ pub enum HeaderError {
     #[error("this header belongs to Envoy or to the connection and cannot be set or removed")]
     Forbidden,
     /// The name or value is too long.
-    #[error("a header name has at most {MAX_NAME_BYTES} bytes and a value at most {MAX_VALUE_BYTES}")]
+    #[error(
+        "a header name has at most {MAX_NAME_BYTES} bytes and a value at most {MAX_VALUE_BYTES}"
+    )]
     TooLong,
     /// The value holds a control character.
     #[error("a header value cannot hold control characters")]
@@ -85,7 +87,11 @@ impl HeaderName {
         }
         let name = text.to_ascii_lowercase();
         let plain = name.replace('_', "-");
-        if FORBIDDEN.contains(&&*plain) || FORBIDDEN_PREFIXES.iter().any(|prefix| plain.starts_with(prefix)) {
+        if FORBIDDEN.contains(&&*plain)
+            || FORBIDDEN_PREFIXES
+                .iter()
+                .any(|prefix| plain.starts_with(prefix))
+        {
             return Err(HeaderError::Forbidden);
         }
         Ok(Self(name.into()))
@@ -148,7 +154,20 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
@@ -158,7 +177,10 @@ mod tests {
 
     #[test]
     fn names_are_lower_case_tokens() {
-        assert_eq!(HeaderName::parse("X-Client-Id").unwrap().as_str(), "x-client-id");
+        assert_eq!(
+            HeaderName::parse("X-Client-Id").unwrap().as_str(),
+            "x-client-id"
+        );
         assert_eq!(HeaderName::parse(""), Err(HeaderError::EmptyName));
         assert_eq!(HeaderName::parse("x user"), Err(HeaderError::NotAToken));
         assert_eq!(HeaderName::parse("x-üser"), Err(HeaderError::NotAToken));
@@ -167,23 +189,45 @@ mod tests {
 
     #[test]
     fn headers_of_routing_and_framing_cannot_be_touched() {
-        for name in [":path", "Host", "connection", "Content-Length", "content_length", "x-envoy-foo", "X-Forwarded-For"] {
-            assert_eq!(HeaderName::parse(name), Err(HeaderError::Forbidden), "{name}");
+        for name in [
+            ":path",
+            "Host",
+            "connection",
+            "Content-Length",
+            "content_length",
+            "x-envoy-foo",
+            "X-Forwarded-For",
+        ] {
+            assert_eq!(
+                HeaderName::parse(name),
+                Err(HeaderError::Forbidden),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn values_hold_no_control_character() {
         for value in ["a\rb", "a\nb", "a\0b", "a\tb", "a\u{7f}", "a\u{85}b"] {
-            assert_eq!(HeaderValue::parse(value), Err(HeaderError::ControlCharacter), "{value:?}");
+            assert_eq!(
+                HeaderValue::parse(value),
+                Err(HeaderError::ControlCharacter),
+                "{value:?}"
+            );
         }
         assert_eq!(HeaderValue::parse(" a"), Err(HeaderError::OuterSpace));
-        assert_eq!(HeaderValue::parse("x".repeat(MAX_VALUE_BYTES + 1)), Err(HeaderError::TooLong));
+        assert_eq!(
+            HeaderValue::parse("x".repeat(MAX_VALUE_BYTES + 1)),
+            Err(HeaderError::TooLong)
+        );
         assert_eq!(HeaderValue::parse("José").unwrap().as_str(), "José");
     }
 
     #[test]
     fn the_debug_of_a_value_does_not_tell_it() {
-        assert_eq!(format!("{:?}", HeaderValue::parse("secret").unwrap()), "HeaderValue(6 bytes)");
+        assert_eq!(
+            format!("{:?}", HeaderValue::parse("secret").unwrap()),
+            "HeaderValue(6 bytes)"
+        );
     }
 }

@@ -1,1 +1,44 @@
+//! Portcullis is a central authorization server for Envoy and Istio. Envoy's `ext_authz` filter
+//! asks it about every request; it finds the API that the request is for, verifies who calls,
+//! verifies that the calling application may, and answers with header mutations.
+//!
+//! # The line
+//!
+//! ```text
+//! CheckRequest
+//!   | check/service.rs    deadline; decode; check; respond; record
+//!   v
+//! DownstreamRequest      check/request.rs
+//!   v
+//! Route                  snapshot.rs, catalog/router.rs
+//!   v
+//! Caller                 authentication.rs
+//!   v
+//! Permit                 authorization.rs
+//!   v
+//! Grant                  upstream.rs
+//!   v
+//! CheckResponse          check/response.rs
+//!   +--> usage.rs        the record of the decision
+//! ```
+//!
+//! Modules are listed in reading order: the line first, then what it reads, then what runs beside it.
 
+pub mod check;
+pub mod snapshot;
+
+pub mod authentication;
+pub mod authorization;
+pub mod upstream;
+
+pub mod catalog;
+pub mod header;
+pub mod usage;
+
+pub mod config;
+
+pub mod clock;
+pub mod problem;
+pub mod readiness;
+pub mod secret;
+pub mod task;

@@ -23,7 +23,10 @@ impl Readiness {
     /// Ready, until something holds it back.
     #[must_use]
     pub fn new() -> Self {
-        Self { reasons: Arc::default(), ready: watch::Sender::new(true) }
+        Self {
+            reasons: Arc::default(),
+            ready: watch::Sender::new(true),
+        }
     }
 
     /// Holds readiness back for `reason`, which is shown in `/readyz`.
@@ -31,13 +34,21 @@ impl Readiness {
     pub fn hold(&self, reason: impl Into<Arc<str>>) -> Latch {
         let reason = reason.into();
         self.change(|reasons| reasons.insert(Arc::clone(&reason)));
-        Latch { readiness: self.clone(), reason }
+        Latch {
+            readiness: self.clone(),
+            reason,
+        }
     }
 
     /// The reasons why it is not ready.
     #[must_use]
     pub fn reasons(&self) -> Vec<Arc<str>> {
-        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.reasons
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Whether nothing holds it back, now and with each change.
@@ -50,7 +61,8 @@ impl Readiness {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut reasons);
         let ready = reasons.is_empty();
-        self.ready.send_if_modified(|current| std::mem::replace(current, ready) != ready);
+        self.ready
+            .send_if_modified(|current| std::mem::replace(current, ready) != ready);
     }
 }
 
@@ -62,7 +74,8 @@ impl Default for Readiness {
 
 impl Drop for Latch {
     fn drop(&mut self) {
-        self.readiness.change(|reasons| reasons.remove(&self.reason));
+        self.readiness
+            .change(|reasons| reasons.remove(&self.reason));
     }
 }
 

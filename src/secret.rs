@@ -57,7 +57,8 @@ impl MacKey {
     /// Where the system has no randomness to give.
     pub fn random() -> anyhow::Result<Self> {
         let mut bytes = [0_u8; 32];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
         let key = Self::new(&bytes);
         bytes.zeroize();
         Ok(key)
@@ -96,7 +97,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_printed() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "Secret(redacted)");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter2".to_owned())),
+            "Secret(redacted)"
+        );
         assert_eq!(format!("{:?}", MacKey::new(b"hunter2")), "MacKey(redacted)");
     }
 

@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 
 use crate::authentication::Authenticator;
 use crate::catalog::Catalog;
-use crate::catalog::model::{Api, Direction, Operation};
-use crate::catalog::router::Match;
+use crate::catalog::model::{Api, ApiIndex, Direction, Operation, PreflightRule};
+use crate::catalog::router::{Match, NoMatch};
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::exemption::Exemption;
-use crate::check::request::DownstreamRequest;
+use crate::check::request::{DownstreamRequest, NormalPath};
 use crate::check::response::ApiAnswers;
 use crate::upstream::mutations::{OwnedHeaders, PreparedMutations};
 
@@ -55,6 +55,35 @@ pub struct Route<'s> {
     prepared: &'s PreparedApi,
 }
 
+/// What a listener lets pass without a permit, and which Apis it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerRules {
+    /// Which Apis it serves.
+    pub direction: Direction,
+    /// What becomes of a host that no Api claims.
+    pub unmatched: Unmatched,
+    /// What becomes of a check without HTTP attributes.
+    pub no_http: NoHttpRule,
+}
+
+/// What becomes of a request to a host that no Api claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is denied.
+    Deny,
+    /// It passes untouched; on outbound listeners only.
+    Allow,
+}
+
+/// What becomes of a check without HTTP attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHttpRule {
+    /// It is denied.
+    Deny,
+    /// It passes.
+    Allow,
+}
+
 /// Where a request belongs.
 #[derive(Debug)]
 pub enum Routed<'s> {
@@ -62,4 +91,258 @@ pub enum Routed<'s> {
     To(Route<'s>),
     /// To nothing that we judge.
     Exempt(Exemption),
+}
+
+impl Snapshot {
+    /// Prepares `catalog` for the stages. Every authenticator that an Api names is in
+    /// `authenticators` ([`crate::catalog::build`] has checked that).
+    #[must_use]
+    pub fn new(revision: Revision, catalog: Catalog, authenticators: &Authenticators) -> Self {
+        let named = |names: &[Arc<str>]| -> Vec<Arc<Authenticator>> {
+            names
+                .iter()
+                .filter_map(|name| authenticators.get(name))
+                .map(Arc::clone)
+                .collect()
+        };
+        let apis = catalog.apis().iter().map(|api| {
+            let operations = api
+                .operations
+                .iter()
+                .map(|operation| operation.authenticators.as_deref().map(named))
+                .collect();
+            let authenticators = named(&api.authenticators);
+            PreparedApi {
+                answers: ApiAnswers::of(api, authenticators.iter().map(AsRef::as_ref)),
+                mutations: PreparedMutations::of(api),
+                authenticators,
+                operations,
+            }
+        });
+        let apis = apis.collect();
+        Self {
+            revision,
+            owned: OwnedHeaders::of(&catalog),
+            apis,
+            catalog,
+        }
+    }
+
+    /// Which state it is.
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+
+    /// The catalog.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The headers that are ours.
+    #[must_use]
+    pub fn owned_headers(&self) -> &OwnedHeaders {
+        &self.owned
+    }
+
+    /// Finds where a request to a listener of `direction` belongs.
+    ///
+    /// # Errors
+    /// `api_not_found`, `operation_not_found`, or `request_malformed` where the path's parameters
+    /// decide which operation it is.
+    pub fn route(
+        &self,
+        request: &DownstreamRequest,
+        listener: &ListenerRules,
+    ) -> Result<Routed<'_>, Stop> {
+        let found = self.find(request, request.path(), listener.direction);
+        if let Some(plain) = request.path().without_parameters()
+            && found != self.find(request, &plain, listener.direction)
+        {
+            return Err(Denial::new(
+                Reason::RequestMalformed,
+                "a path whose parameters change what it means",
+            )
+            .into());
+        }
+        tracing::trace!(
+            target: "portcullis::explain",
+            stage = "route",
+            host = request.host().as_str(),
+            path = request.path().as_str(),
+            method = request.method(),
+            named = request.api_extension(),
+            ?found,
+        );
+        let matched = match found {
+            Ok(matched) => matched,
+            Err(NoMatch::Host)
+                if listener.unmatched == Unmatched::Allow && request.api_extension().is_none() =>
+            {
+                return Ok(Routed::Exempt(Exemption::Unmatched));
+            }
+            Err(no_match) => return self.preflight_or_denied(request, no_match),
+        };
+        let route = self
+            .route_of(matched)
+            .ok_or_else(|| Denial::new(Reason::ApiNotFound, "the api is gone"))?;
+        if request.is_preflight() && route.api.preflight == PreflightRule::Pass {
+            return Ok(Routed::Exempt(Exemption::Preflight));
+        }
+        Ok(Routed::To(route))
+    }
+
+    fn find(
+        &self,
+        request: &DownstreamRequest,
+        path: &NormalPath,
+        direction: Direction,
+    ) -> Result<Match, NoMatch> {
+        let router = self.catalog.router();
+        let Some(named) = request.api_extension() else {
+            return router.find(
+                direction,
+                request.host().as_str(),
+                path.as_str(),
+                request.method(),
+            );
+        };
+        let named = if named.contains('/') {
+            named.into()
+        } else {
+            format!("default/{named}")
+        };
+        let api = self.catalog.index().api(&named).filter(|at| {
+            self.catalog
+                .api(*at)
+                .is_some_and(|api| api.direction == direction)
+        });
+        router.find_operation(api.ok_or(NoMatch::Host)?, path.as_str(), request.method())
+    }
+
+    /// A preflight request names no operation of its own: where the Api lets those pass, so does one
+    /// that no operation matches.
+    fn preflight_or_denied(
+        &self,
+        request: &DownstreamRequest,
+        no_match: NoMatch,
+    ) -> Result<Routed<'_>, Stop> {
+        match no_match {
+            NoMatch::Host => Err(Denial::new(Reason::ApiNotFound, "no api claims the host").into()),
+            NoMatch::Path => {
+                Err(Denial::new(Reason::ApiNotFound, "no api lies at the path").into())
+            }
+            NoMatch::Operation(at) => match self.catalog.api(at) {
+                Some(api) if request.is_preflight() && api.preflight == PreflightRule::Pass => {
+                    Ok(Routed::Exempt(Exemption::Preflight))
+                }
+                Some(api) => Err(Denial::new(
+                    Reason::OperationNotFound,
+                    format!("api `{}` has no such operation", api.id),
+                )
+                .into()),
+                None => Err(Denial::new(Reason::OperationNotFound, "the api is gone").into()),
+            },
+        }
+    }
+
+    fn route_of(&self, matched: Match) -> Option<Route<'_>> {
+        Some(Route {
+            snapshot: self,
+            matched,
+            api: self.catalog.api(matched.api)?,
+            operation: matched
+                .operation
+                .and_then(|operation| self.catalog.operation(matched.api, operation)),
+            prepared: self.apis.get(usize::try_from(matched.api.0).ok()?)?,
+        })
+    }
+}
+
+impl<'s> Route<'s> {
+    /// The snapshot that it was found in.
+    #[must_use]
+    pub fn snapshot(&self) -> &'s Snapshot {
+        self.snapshot
+    }
+
+    /// The catalog that it was found in.
+    #[must_use]
+    pub fn catalog(&self) -> &'s Catalog {
+        &self.snapshot.catalog
+    }
+
+    /// The place of its Api.
+    #[must_use]
+    pub fn api_index(&self) -> ApiIndex {
+        self.matched.api
+    }
+
+    /// The authenticators to ask, in order: the operation's own, else the Api's.
+    #[must_use]
+    pub fn authenticators(&self) -> &'s [Arc<Authenticator>] {
+        let own = self.matched.operation.and_then(|operation| {
+            self.prepared
+                .operations
+                .get(usize::try_from(operation.0).ok()?)?
+                .as_deref()
+        });
+        own.unwrap_or(&self.prepared.authenticators)
+    }
+
+    /// What the answers of its Api have in common.
+    #[must_use]
+    pub fn answers(&self) -> &'s ApiAnswers {
+        &self.prepared.answers
+    }
+
+    /// The removals of its Api.
+    #[must_use]
+    pub fn prepared_mutations(&self) -> &'s PreparedMutations {
+        &self.prepared.mutations
+    }
+}
+
+impl Revision {
+    /// The revision with this digest, in hexadecimal.
+    #[must_use]
+    pub fn new(digest: &[u8]) -> Self {
+        Self(
+            digest
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+                .into(),
+        )
+    }
+
+    /// The digest, in hexadecimal.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Hands out the current snapshot; publishing swaps it once.
+#[derive(Debug, Clone)]
+pub struct SnapshotReader(Arc<ArcSwap<Snapshot>>);
+
+impl SnapshotReader {
+    /// Hands out `first` until another is published.
+    #[must_use]
+    pub fn new(first: Snapshot) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(first)))
+    }
+
+    /// The current snapshot.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Makes `next` the current snapshot.
+    pub fn publish(&self, next: Snapshot) {
+        self.0.store(Arc::new(next));
+    }
 }

@@ -68,7 +68,8 @@ pub struct TaskGuard {
 impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.tasks.statuses_locked(|statuses| statuses.remove(&self.name));
+        self.tasks
+            .statuses_locked(|statuses| statuses.remove(&self.name));
     }
 }
 
@@ -95,7 +96,13 @@ impl Tasks {
     }
 
     /// Starts a task that runs `run_once` at once, then by `schedule`, and whenever `nudge` is notified.
-    pub fn periodic<F, Fut>(&self, name: &str, schedule: Schedule, nudge: Arc<Notify>, mut run_once: F) -> TaskGuard
+    pub fn periodic<F, Fut>(
+        &self,
+        name: &str,
+        schedule: Schedule,
+        nudge: Arc<Notify>,
+        mut run_once: F,
+    ) -> TaskGuard
     where
         F: FnMut() -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send,
@@ -106,7 +113,9 @@ impl Tasks {
         self.start(name, async move {
             let mut failures = 0;
             loop {
-                let run = AssertUnwindSafe(tokio::time::timeout(schedule.timeout, run_once())).catch_unwind().await;
+                let run = AssertUnwindSafe(tokio::time::timeout(schedule.timeout, run_once()))
+                    .catch_unwind()
+                    .await;
                 let result = match run {
                     Ok(Ok(result)) => result,
                     Ok(Err(_)) => Err(anyhow::anyhow!("it took more than {:?}", schedule.timeout)),
@@ -123,7 +132,11 @@ impl Tasks {
     }
 
     /// Starts a task that runs until the process stops.
-    pub fn streaming(&self, name: &str, body: impl Future<Output = ()> + Send + 'static) -> TaskGuard {
+    pub fn streaming(
+        &self,
+        name: &str,
+        body: impl Future<Output = ()> + Send + 'static,
+    ) -> TaskGuard {
         self.start(name.into(), body)
     }
 
@@ -137,7 +150,11 @@ impl Tasks {
     fn start(&self, name: Arc<str>, body: impl Future<Output = ()> + Send + 'static) -> TaskGuard {
         self.statuses_locked(|statuses| statuses.insert(Arc::clone(&name), TaskStatus::default()));
         let stop = self.inner.stop.child_token();
-        let guard = TaskGuard { stop: stop.clone(), name: Arc::clone(&name), tasks: self.clone() };
+        let guard = TaskGuard {
+            stop: stop.clone(),
+            name: Arc::clone(&name),
+            tasks: self.clone(),
+        };
         let inner = Arc::clone(&self.inner);
         self.detached(async move {
             let ended = tokio::select! {
@@ -160,7 +177,13 @@ impl Tasks {
     pub async fn ended(&self) -> Arc<str> {
         loop {
             let notified = self.inner.ended.notified();
-            if let Some(name) = self.inner.ended_names.lock().unwrap_or_else(PoisonError::into_inner).first() {
+            if let Some(name) = self
+                .inner
+                .ended_names
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .first()
+            {
                 return Arc::clone(name);
             }
             notified.await;
@@ -183,8 +206,14 @@ impl Tasks {
     pub async fn stop(&self, grace: Duration) {
         self.inner.stop.cancel();
         self.inner.tracker.close();
-        if tokio::time::timeout(grace, self.inner.tracker.wait()).await.is_err() {
-            tracing::warn!(left = self.inner.tracker.len(), "some tasks did not stop in time");
+        if tokio::time::timeout(grace, self.inner.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = self.inner.tracker.len(),
+                "some tasks did not stop in time"
+            );
         }
     }
 
@@ -194,10 +223,16 @@ impl Tasks {
             tracing::warn!(task = %name, error = format!("{error:#}"), "task failed");
         }
         self.statuses_locked(|statuses| {
-            let Some(status) = statuses.get_mut(name) else { return };
+            let Some(status) = statuses.get_mut(name) else {
+                return;
+            };
             match result {
                 Ok(()) => {
-                    *status = TaskStatus { last_success: Some(Timestamp::now()), last_failure: status.last_failure, ..TaskStatus::default() };
+                    *status = TaskStatus {
+                        last_success: Some(Timestamp::now()),
+                        last_failure: status.last_failure,
+                        ..TaskStatus::default()
+                    };
                 }
                 Err(error) => {
                     status.last_failure = Some(Timestamp::now());
@@ -209,7 +244,13 @@ impl Tasks {
     }
 
     fn statuses_locked<T>(&self, with: impl FnOnce(&mut BTreeMap<Arc<str>, TaskStatus>) -> T) -> T {
-        with(&mut self.inner.statuses.lock().unwrap_or_else(PoisonError::into_inner))
+        with(
+            &mut self
+                .inner
+                .statuses
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -223,7 +264,10 @@ impl Schedule {
     fn wait(&self, failures: u32) -> Duration {
         let base = match failures {
             0 => self.interval,
-            _ => self.retry.saturating_mul(1_u32 << failures.min(16).saturating_sub(1)).min(self.interval),
+            _ => self
+                .retry
+                .saturating_mul(1_u32 << failures.min(16).saturating_sub(1))
+                .min(self.interval),
         };
         base + base.mul_f64(fastrand::f64() / 10.0)
     }
@@ -236,7 +280,11 @@ mod tests {
     use super::*;
 
     fn schedule() -> Schedule {
-        Schedule { interval: Duration::from_secs(60), timeout: Duration::from_secs(5), retry: Duration::from_secs(1) }
+        Schedule {
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(5),
+            retry: Duration::from_secs(1),
+        }
     }
 
     #[tokio::test(start_paused = true)]

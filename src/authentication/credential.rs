@@ -137,7 +137,11 @@ impl CredentialPlace {
 
     fn basic<'a>(&'a self, value: &str) -> Found<'a> {
         let Some(encoded) = after_scheme(value, "Basic") else {
-            return if value.contains(',') { Found::Ambiguous("a list of credentials") } else { Found::Absent };
+            return if value.contains(',') {
+                Found::Ambiguous("a list of credentials")
+            } else {
+                Found::Absent
+            };
         };
         let Ok(mut bytes) = STANDARD.decode(encoded) else {
             return Found::Ambiguous("basic credentials that cannot be decoded");
@@ -145,7 +149,10 @@ impl CredentialPlace {
         let text = std::str::from_utf8(&bytes).map(|text| zeroize::Zeroizing::new(text.to_owned()));
         bytes.zeroize();
         match text {
-            Ok(text) if text.contains(':') => Found::One(Credential { text: Text::Owned(text), place: self }),
+            Ok(text) if text.contains(':') => Found::One(Credential {
+                text: Text::Owned(text),
+                place: self,
+            }),
             _ => Found::Ambiguous("basic credentials that cannot be decoded"),
         }
     }

@@ -157,6 +157,9 @@ impl Principal {
     /// Whether it was granted `scope`, compared exactly.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.identity.scopes.iter().any(|granted| **granted == *scope)
+        self.identity
+            .scopes
+            .iter()
+            .any(|granted| **granted == *scope)
     }
 }

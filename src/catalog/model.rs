@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authentication::api_key::KeyDigest;
-use crate::upstream::template::HeaderTemplate;
 use crate::header::HeaderName;
+use crate::upstream::template::HeaderTemplate;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {

@@ -70,7 +70,12 @@ impl Denial {
     /// the caller and never holds a credential.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), required_scopes: None, subject: None }
+        Self {
+            reason,
+            detail: detail.into(),
+            required_scopes: None,
+            subject: None,
+        }
     }
 
     /// The scopes to name in the challenge (RFC 6750 section 3, `scope`), separated by spaces.
@@ -312,8 +317,12 @@ impl Reason {
 
 impl FaultReason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 4] =
-        [Self::DependencyUnavailable, Self::Overloaded, Self::Timeout, Self::Internal];
+    pub const ALL: [Self; 4] = [
+        Self::DependencyUnavailable,
+        Self::Overloaded,
+        Self::Timeout,
+        Self::Internal,
+    ];
 
     /// The private name.
     #[must_use]
@@ -325,7 +334,9 @@ impl FaultReason {
     #[must_use]
     pub const fn row(self) -> Row {
         match self {
-            Self::DependencyUnavailable => unavailable("dependency_unavailable", 503, GrpcCode::Unavailable),
+            Self::DependencyUnavailable => {
+                unavailable("dependency_unavailable", 503, GrpcCode::Unavailable)
+            }
             Self::Overloaded => unavailable("overloaded", 503, GrpcCode::Unavailable),
             Self::Timeout => unavailable("timeout", 504, GrpcCode::DeadlineExceeded),
             Self::Internal => Row {

@@ -87,7 +87,10 @@ pub fn decode(message: &[u8]) -> Result<Decoded, Denial> {
 }
 
 impl DownstreamRequest {
-    fn from_attributes(mut attributes: AttributeContext, http: HttpRequest) -> Result<Self, Denial> {
+    fn from_attributes(
+        mut attributes: AttributeContext,
+        http: HttpRequest,
+    ) -> Result<Self, Denial> {
         if http.method.is_empty() {
             return Err(malformed("there is no method"));
         }
@@ -114,7 +117,10 @@ impl DownstreamRequest {
             },
             source,
             source_principal,
-            api_extension: attributes.context_extensions.remove(API_EXTENSION).map(Into::into),
+            api_extension: attributes
+                .context_extensions
+                .remove(API_EXTENSION)
+                .map(Into::into),
         })
     }
 
@@ -169,8 +175,15 @@ impl DownstreamRequest {
     /// The parameter `name` of the query, not decoded; names are compared decoded.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Values<'_> {
-        let parameters = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        one_of(parameters.filter(|(key, _)| decoded_equals(key, name)).map(|(_, value)| value))
+        let parameters = self
+            .query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        one_of(
+            parameters
+                .filter(|(key, _)| decoded_equals(key, name))
+                .map(|(_, value)| value),
+        )
     }
 
     /// The cookie `name` (RFC 6265 section 5.4); repeated `Cookie` lines that Envoy joined by
@@ -178,14 +191,22 @@ impl DownstreamRequest {
     #[must_use]
     pub fn cookie(&self, name: &str) -> Values<'_> {
         let lines = self.headers.all("cookie");
-        let cookies = lines.flat_map(|line| line.split([';', ','])).filter_map(|pair| pair.split_once('='));
-        one_of(cookies.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()))
+        let cookies = lines
+            .flat_map(|line| line.split([';', ',']))
+            .filter_map(|pair| pair.split_once('='));
+        one_of(
+            cookies
+                .filter(|(key, _)| key.trim() == name)
+                .map(|(_, value)| value.trim()),
+        )
     }
 
     /// Whether the client speaks gRPC, and so reads `grpc-status` and not a body.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        let Values::One(content_type) = self.headers.get("content-type") else { return false };
+        let Values::One(content_type) = self.headers.get("content-type") else {
+            return false;
+        };
         content_type
             .strip_prefix("application/grpc")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
@@ -196,17 +217,24 @@ impl DownstreamRequest {
     pub fn is_preflight(&self) -> bool {
         &*self.method == "OPTIONS"
             && matches!(self.headers.get("origin"), Values::One(_))
-            && matches!(self.headers.get("access-control-request-method"), Values::One(_))
+            && matches!(
+                self.headers.get("access-control-request-method"),
+                Values::One(_)
+            )
     }
 }
 
 impl Headers {
     fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let pairs = pairs.into_iter().filter(|(name, _)| !name.starts_with(':'));
-        Self(pairs.map(|(mut name, value)| {
-            name.make_ascii_lowercase();
-            (name.into_boxed_str(), value.into_boxed_str())
-        }).collect())
+        Self(
+            pairs
+                .map(|(mut name, value)| {
+                    name.make_ascii_lowercase();
+                    (name.into_boxed_str(), value.into_boxed_str())
+                })
+                .collect(),
+        )
     }
 
     /// Reads the raw form. Bytes that are no UTF-8 become U+FFFD, which no credential contains.
@@ -227,8 +255,11 @@ impl Headers {
         one_of(self.all(name))
     }
 
-    fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| **key == *name).map(|(_, value)| &**value)
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| **key == *name)
+            .map(|(_, value)| &**value)
     }
 
     /// Every name, as often as it stands.
@@ -258,7 +289,8 @@ fn decoded_equals(raw: &str, name: &str) -> bool {
     let mut decoded = std::iter::from_fn(|| match rest.next()? {
         b'+' => Some(b' '),
         b'%' => {
-            let (Some(high), Some(low)) = (rest.next().and_then(hex), rest.next().and_then(hex)) else {
+            let (Some(high), Some(low)) = (rest.next().and_then(hex), rest.next().and_then(hex))
+            else {
                 return Some(0);
             };
             Some(high << 4 | low)
@@ -269,20 +301,27 @@ fn decoded_equals(raw: &str, name: &str) -> bool {
 }
 
 fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn peer(peer: Option<Peer>) -> (PeerAddress, Box<str>) {
-    let Some(peer) = peer else { return (PeerAddress::Other, "".into()) };
+    let Some(peer) = peer else {
+        return (PeerAddress::Other, "".into());
+    };
     (address(peer.address), peer.principal.into())
 }
 
 fn address(address: Option<Address>) -> PeerAddress {
     match address.and_then(|address| address.address) {
-        Some(AddressVariant::SocketAddress(socket)) => {
-            socket.address.parse().map_or(PeerAddress::Other, PeerAddress::Ip)
+        Some(AddressVariant::SocketAddress(socket)) => socket
+            .address
+            .parse()
+            .map_or(PeerAddress::Other, PeerAddress::Ip),
+        Some(AddressVariant::Pipe(_) | AddressVariant::EnvoyInternalAddress(_)) | None => {
+            PeerAddress::Other
         }
-        Some(AddressVariant::Pipe(_) | AddressVariant::EnvoyInternalAddress(_)) | None => PeerAddress::Other,
     }
 }
 

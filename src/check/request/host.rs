@@ -19,8 +19,12 @@ impl Host {
             check_port(port)?;
         }
         if let Some(inner) = host.strip_prefix('[') {
-            let address = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
-            return address.map(|address| Self(format!("[{address}]").into())).ok_or("the host is no IPv6 address");
+            let address = inner
+                .strip_suffix(']')
+                .and_then(|inner| inner.parse::<Ipv6Addr>().ok());
+            return address
+                .map(|address| Self(format!("[{address}]").into()))
+                .ok_or("the host is no IPv6 address");
         }
         let name = host.strip_suffix('.').unwrap_or(host);
         check_name(name)?;
@@ -65,13 +69,19 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.len() > 253 {
         return Err("the host is too long");
     }
-    if name.split('.').all(is_label) { Ok(()) } else { Err("the host is no DNS name") }
+    if name.split('.').all(is_label) {
+        Ok(())
+    } else {
+        Err("the host is no DNS name")
+    }
 }
 
 fn is_label(label: &str) -> bool {
     !label.is_empty()
         && label.len() <= 63
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
@@ -92,19 +102,24 @@ mod tests {
             ("[0:0::1]", "[::1]"),
             ("a--b.example", "a--b.example"),
         ] {
-            assert_eq!(Host::parse(given).map(|host| host.0), Ok(normal.into()), "{given}");
+            assert_eq!(
+                Host::parse(given).map(|host| host.0),
+                Ok(normal.into()),
+                "{given}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_host_is_refused() {
         for given in [
-            "", ".", ":80", "a,b", "a, b", ".a", "_a", "-a", "a-", "a..b", "a:99999", "a:0", "a:", "a:+80", "a:b", "a:80:80",
-            "u@a", "a b", "a\u{e4}", "a%2eb", "a/b", "[::1", "[::1]x", "[zz]", "::1", "a.-b", "a?b", "*.a", "a\0",
+            "", ".", ":80", "a,b", "a, b", ".a", "_a", "-a", "a-", "a..b", "a:99999", "a:0", "a:",
+            "a:+80", "a:b", "a:80:80", "u@a", "a b", "a\u{e4}", "a%2eb", "a/b", "[::1", "[::1]x",
+            "[zz]", "::1", "a.-b", "a?b", "*.a", "a\0",
         ] {
             assert!(Host::parse(given).is_err(), "{given:?}");
         }
         assert!(Host::parse(&"a".repeat(64)).is_err());
-        assert!(Host::parse(&["a".repeat(63); 4].join(".")).is_err());
+        assert!(Host::parse(&vec!["a".repeat(63); 4].join(".")).is_err());
     }
 }

@@ -49,7 +49,10 @@ impl NormalPath {
     #[must_use]
     pub fn without_parameters(&self) -> Option<Self> {
         self.0.contains(';').then(|| {
-            let segments = self.0.split('/').map(|segment| segment.split(';').next().unwrap_or(""));
+            let segments = self
+                .0
+                .split('/')
+                .map(|segment| segment.split(';').next().unwrap_or(""));
             let mut path = String::with_capacity(self.0.len());
             for segment in segments.skip(1) {
                 if !(segment.is_empty() && path.ends_with('/')) {
@@ -113,16 +116,51 @@ mod tests {
             ("/.well-known/x", "/.well-known/x"),
             ("/a..b", "/a..b"),
         ] {
-            assert_eq!(NormalPath::parse(given).map(|path| path.0), Ok(normal.into()), "{given}");
+            assert_eq!(
+                NormalPath::parse(given).map(|path| path.0),
+                Ok(normal.into()),
+                "{given}"
+            );
         }
     }
 
     #[test]
     fn ambiguous_paths_are_refused() {
         for given in [
-            "", "a", "*", "/a#b", "/a\\b", "/a%2fb", "/a%2Fb", "/a%5cb", "/a%25b", "/a%252fb", "/%00", "/%0a", "/%7f", "/a b", "/a\tb",
-            "/\u{e9}", "/%", "/%z", "/%zz", "/a%2", "/.", "/..", "/a/../b", "/a/./b", "/a/%2e%2e/b", "/a/.%2e", "/a/..;/b",
-            "/a/..;x=1/b", "/a/.;/b", "/a/..%3b/b", "/a/%2e%2e;/b", "/\u{7f}", "http://a/b", "/a?b",
+            "",
+            "a",
+            "*",
+            "/a#b",
+            "/a\\b",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%25b",
+            "/a%252fb",
+            "/%00",
+            "/%0a",
+            "/%7f",
+            "/a b",
+            "/a\tb",
+            "/\u{e9}",
+            "/%",
+            "/%z",
+            "/%zz",
+            "/a%2",
+            "/.",
+            "/..",
+            "/a/../b",
+            "/a/./b",
+            "/a/%2e%2e/b",
+            "/a/.%2e",
+            "/a/..;/b",
+            "/a/..;x=1/b",
+            "/a/.;/b",
+            "/a/..%3b/b",
+            "/a/%2e%2e;/b",
+            "/\u{7f}",
+            "http://a/b",
+            "/a?b",
         ] {
             assert!(NormalPath::parse(given).is_err(), "{given:?}");
         }
@@ -130,7 +168,12 @@ mod tests {
 
     #[test]
     fn parameters_can_be_cut_off() {
-        let cut = |path| NormalPath::parse(path).unwrap().without_parameters().map(|path| path.0.into_string());
+        let cut = |path| {
+            NormalPath::parse(path)
+                .unwrap()
+                .without_parameters()
+                .map(|path| path.0.into_string())
+        };
         assert_eq!(cut("/a/b"), None);
         assert_eq!(cut("/a;x=1/b;y").as_deref(), Some("/a/b"));
         assert_eq!(cut("/;x/a").as_deref(), Some("/a"));

@@ -1,0 +1,37 @@
+//! Who knows applications and subscriptions: chosen by the Api.
+
+use jiff::Timestamp;
+
+use crate::authentication::principal::Principal;
+use crate::authorization::subscription::{self, Refused, Standing};
+use crate::snapshot::Route;
+
+/// What is asked about applications and subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registry {
+    /// The catalog.
+    Catalog,
+}
+
+impl Registry {
+    /// The registry of the route's Api.
+    #[must_use]
+    pub fn of(_route: &Route<'_>) -> Self {
+        Self::Catalog
+    }
+
+    /// How the caller stands with the Api.
+    ///
+    /// # Errors
+    /// The denial, where it may not call.
+    pub fn standing(
+        self,
+        route: &Route<'_>,
+        principal: &Principal,
+        now: Timestamp,
+    ) -> Result<Standing, Refused> {
+        match self {
+            Self::Catalog => subscription::standing(route, principal, now),
+        }
+    }
+}

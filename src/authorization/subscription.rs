@@ -1,0 +1,238 @@
+//! Whether the caller's application is known and active, and subscribed to the Api.
+//!
+//! Judged on every request, whatever has been remembered of the credential.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::authentication::principal::{
+    ClaimedApplication, ClaimedSubscription, ClientIdentity, Identity, Principal,
+    SubscriptionSource,
+};
+use crate::catalog::model::{
+    Application, ApplicationId, ApplicationIndex, ApplicationState, Subscription, SubscriptionRule,
+    SubscriptionState,
+};
+use crate::check::decision::{Denial, Reason};
+use crate::snapshot::Route;
+
+/// The application and subscription that a caller has been found to have.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    application: Option<KnownApplication>,
+    plan: Option<Arc<str>>,
+}
+
+/// Where an application is known.
+#[derive(Debug, Clone)]
+pub enum KnownApplication {
+    /// In the catalog.
+    Catalog(ApplicationIndex),
+    /// In the verified token alone.
+    Claimed(Arc<Identity>),
+}
+
+/// A refusal, with the application where it was found.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub denial: Denial,
+    /// Whom.
+    pub application: Option<ApplicationId>,
+}
+
+impl Standing {
+    /// The application, if any.
+    #[must_use]
+    pub fn application(&self) -> Option<&KnownApplication> {
+        self.application.as_ref()
+    }
+
+    /// The plan of the subscription, if any.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Arc<str>> {
+        self.plan.as_ref()
+    }
+
+    /// The id of the application, where the catalog has it.
+    #[must_use]
+    pub fn application_id(&self, route: &Route<'_>) -> Option<ApplicationId> {
+        match self.application.as_ref()? {
+            KnownApplication::Catalog(at) => route
+                .catalog()
+                .application(*at)
+                .map(|application| application.id.clone()),
+            KnownApplication::Claimed(_) => None,
+        }
+    }
+}
+
+impl KnownApplication {
+    /// What the token says of an application that the catalog does not have.
+    #[must_use]
+    pub fn claimed(&self) -> Option<&ClaimedApplication> {
+        match self {
+            Self::Catalog(_) => None,
+            Self::Claimed(identity) => identity.claimed_application.as_ref(),
+        }
+    }
+}
+
+/// How `principal` stands with the route's Api at `now`.
+///
+/// # Errors
+/// `application_unknown`, `application_suspended`, `subscription_missing` or
+/// `subscription_inactive`.
+pub fn standing(
+    route: &Route<'_>,
+    principal: &Principal,
+    now: Timestamp,
+) -> Result<Standing, Refused> {
+    let found = find_application(route, principal);
+    let refused = |reason, detail: String| Refused {
+        denial: Denial::new(reason, detail),
+        application: found.map(|(_, application)| application.id.clone()),
+    };
+    if let Some((_, application)) = found
+        && application.state == ApplicationState::Suspended
+    {
+        return Err(refused(
+            Reason::ApplicationSuspended,
+            format!("application `{}` is suspended", application.id),
+        ));
+    }
+    let in_catalog =
+        found.and_then(|(_, application)| application.subscriptions.get(&route.api_index()));
+    let known = found.map(|(at, _)| KnownApplication::Catalog(at));
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "authorize",
+        compared = "subscription",
+        rule = ?route.api.subscription,
+        source = ?principal.subscriptions(),
+        application = found.map(|(_, application)| application.id.as_str()),
+        subscription = ?in_catalog,
+    );
+    if route.api.subscription == SubscriptionRule::NotNeeded {
+        return Ok(Standing {
+            application: known,
+            plan: None,
+        });
+    }
+    if let Some(subscription) = in_catalog
+        && let Some(why) = inactive(subscription, now)
+    {
+        return Err(refused(
+            Reason::SubscriptionInactive,
+            format!("the subscription is {why}"),
+        ));
+    }
+    if let Some(standing) = subscribed(route, principal, known.clone(), in_catalog) {
+        return Ok(standing);
+    }
+    match (route.api.subscription, found) {
+        (SubscriptionRule::Optional | SubscriptionRule::NotNeeded, _) => Ok(Standing {
+            application: known,
+            plan: None,
+        }),
+        (SubscriptionRule::Required, None) => {
+            Err(refused(Reason::ApplicationUnknown, unknown(principal)))
+        }
+        (SubscriptionRule::Required, Some((_, application))) => Err(refused(
+            Reason::SubscriptionMissing,
+            format!(
+                "application `{}` has no subscription to `{}`",
+                application.id, route.api.id
+            ),
+        )),
+    }
+}
+
+/// The subscription that counts, by the source that the authenticator names. The catalog's has
+/// been found active before.
+fn subscribed(
+    route: &Route<'_>,
+    principal: &Principal,
+    known: Option<KnownApplication>,
+    in_catalog: Option<&Subscription>,
+) -> Option<Standing> {
+    let identity = principal.identity();
+    let claims = identity.subscribed_apis.as_deref();
+    let by_catalog = || {
+        let plan = in_catalog?
+            .plan
+            .as_ref()
+            .map(|plan| Arc::clone(plan.as_arc()));
+        Some(Standing {
+            application: known.clone(),
+            plan,
+        })
+    };
+    let by_token = |claims: &[ClaimedSubscription]| {
+        let claimed = claims.iter().find(|claimed| names(claimed, route))?;
+        let application = known
+            .clone()
+            .unwrap_or_else(|| KnownApplication::Claimed(Arc::clone(identity)));
+        Some(Standing {
+            application: Some(application),
+            plan: claimed.plan.clone(),
+        })
+    };
+    match (principal.subscriptions(), claims) {
+        (SubscriptionSource::Catalog, _) | (SubscriptionSource::TokenThenCatalog, None) => {
+            by_catalog()
+        }
+        (SubscriptionSource::Token, claims) => by_token(claims.unwrap_or_default()),
+        (SubscriptionSource::TokenThenCatalog, Some(claims)) => {
+            by_token(claims).or_else(by_catalog)
+        }
+    }
+}
+
+fn find_application<'s>(
+    route: &Route<'s>,
+    principal: &Principal,
+) -> Option<(ApplicationIndex, &'s Application)> {
+    let at = match principal.client() {
+        ClientIdentity::Application(at) => at,
+        ClientIdentity::Client => {
+            let identity = principal.identity();
+            route
+                .catalog()
+                .index()
+                .client(identity.issuer.as_deref()?, identity.client_id.as_deref()?)?
+        }
+        ClientIdentity::None => return None,
+    };
+    Some((at, route.catalog().application(at)?))
+}
+
+/// Why a subscription does not count, if it does not.
+fn inactive(subscription: &Subscription, now: Timestamp) -> Option<&'static str> {
+    if subscription.state != SubscriptionState::Active {
+        return Some(subscription.state.name());
+    }
+    subscription
+        .valid_until
+        .is_some_and(|end| end <= now)
+        .then_some("over")
+}
+
+/// Whether a token's claim names the route's Api: its title without regard to case, its version exactly.
+fn names(claimed: &ClaimedSubscription, route: &Route<'_>) -> bool {
+    claimed.name.to_lowercase() == route.api.title.to_lowercase()
+        && *claimed.version == *route.api.version
+}
+
+fn unknown(principal: &Principal) -> String {
+    match (
+        &principal.identity().issuer,
+        &principal.identity().client_id,
+    ) {
+        (Some(issuer), Some(client)) => {
+            format!("no application has client `{client}` of `{issuer}`")
+        }
+        _ => "the credential names no application".to_owned(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The augment stage: what the upstream sees of an allowed request, and the [`Grant`] that says so.
+//!
+//! Every header set overwrites; every header that the catalog may set is taken from the client's
+//! copy of the request, also when this request sets none; the credential that was used is removed.
+//
+// INVARIANT: a `Grant` is made from a `Permit`, or from one of the three exemptions.
+
+pub mod headers;
+pub mod mutations;
+pub mod template;
+
+use std::sync::Arc;
+
+use crate::authorization::Permit;
+use crate::check::decision::{CallerSummary, Stop};
+use crate::check::exemption::Exemption;
+use crate::check::request::DownstreamRequest;
+use crate::snapshot::Route;
+use crate::upstream::mutations::Mutations;
+
+/// Leave to pass, with what changes on the way.
+#[derive(Debug)]
+pub struct Grant {
+    ground: Ground,
+    mutations: Mutations,
+    caller: Option<Arc<CallerSummary>>,
+}
+
+/// Why a request may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// Its caller was authenticated and authorized.
+    Permit,
+    /// It is one of the exemptions.
+    Exempt(Exemption),
+}
+
+impl Grant {
+    /// The grant of an exemption, with the removals that are due.
+    #[must_use]
+    pub fn exempt(exemption: Exemption, mutations: Mutations) -> Self {
+        Self {
+            ground: Ground::Exempt(exemption),
+            mutations,
+            caller: None,
+        }
+    }
+
+    /// Why the request may pass.
+    #[must_use]
+    pub fn ground(&self) -> Ground {
+        self.ground
+    }
+
+    /// What changes on the way.
+    #[must_use]
+    pub fn mutations(&self) -> &Mutations {
+        &self.mutations
+    }
+
+    /// Who called.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Arc<CallerSummary>> {
+        self.caller.as_ref()
+    }
+}
+
+/// Makes the changes for the upstream.
+///
+/// # Errors
+/// `credential_invalid` where a claim that a header needs cannot stand in one.
+pub async fn augment(
+    route: &Route<'_>,
+    request: &DownstreamRequest,
+    permit: Permit,
+) -> Result<Grant, Stop> {
+    let mutations = headers::mutate(route, request, &permit)?;
+    Ok(Grant {
+        ground: Ground::Permit,
+        mutations,
+        caller: Some(Arc::clone(permit.caller())),
+    })
+}
