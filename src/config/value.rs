@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_need_a_unit_and_print_as_read() {
-        for text in ["400ms", "30s", "5m", "24h", "2d", "0ms"] {
+        for text in ["400ms", "30s", "5m", "36h", "2d", "0ms"] {
             assert_eq!(HumanDuration::parse(text).unwrap().to_string(), text);
         }
         for text in ["256KiB", "4MiB", "17B"] {
