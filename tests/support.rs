@@ -6,7 +6,10 @@
 //
 // INVARIANT: whatever is started here stops when its value is dropped.
 
-#![expect(dead_code, reason = "each test program uses its own part of what is offered here")]
+#![expect(
+    dead_code,
+    reason = "each test program uses its own part of what is offered here"
+)]
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -49,7 +52,10 @@ pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) 
         if let Some(value) = attempt() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }

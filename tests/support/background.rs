@@ -25,15 +25,26 @@ impl Background {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("a socket that does not block");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket that does not block");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(stopped.run_until_cancelled(accept(listener, serve)));
-        });
-        Self { address, stop, thread: Some(thread.expect("a thread")) }
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
+                runtime.block_on(stopped.run_until_cancelled(accept(listener, serve)));
+            });
+        Self {
+            address,
+            stop,
+            thread: Some(thread.expect("a thread")),
+        }
     }
 
     /// Where it listens.

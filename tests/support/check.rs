@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes};
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address, socket_address::PortSpecifier,
+    Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address,
+    socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
@@ -41,8 +42,17 @@ pub(crate) struct CheckBuilder {
 impl CheckClient {
     /// Connects on the first use.
     pub(crate) fn new(address: SocketAddr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        Self { channel: endpoint.timeout(PATIENCE).connect_lazy() }
+        Self {
+            channel: endpoint(address).connect_lazy(),
+        }
+    }
+
+    /// Connects on the first use, and names `host` as the authority of its calls.
+    pub(crate) fn for_host(address: SocketAddr, host: &str) -> Self {
+        let origin = format!("http://{host}").parse().expect("a host");
+        Self {
+            channel: endpoint(address).origin(origin).connect_lazy(),
+        }
     }
 
     /// Asks for a decision.
@@ -50,26 +60,42 @@ impl CheckClient {
     /// # Panics
     /// Where the RPC does not succeed: every decision is an answer.
     pub(crate) async fn check(&self, request: impl Into<CheckRequest>) -> CheckResponse {
-        self.try_check(request).await.expect("every decision is an answer in a successful RPC")
+        self.try_check(request)
+            .await
+            .expect("every decision is an answer in a successful RPC")
     }
 
     /// Asks for a decision.
-    pub(crate) async fn try_check(&self, request: impl Into<CheckRequest>) -> Result<CheckResponse, Status> {
+    pub(crate) async fn try_check(
+        &self,
+        request: impl Into<CheckRequest>,
+    ) -> Result<CheckResponse, Status> {
         let answer = self.check_bytes(request.into().encode_to_vec()).await?;
         CheckResponse::decode(answer).map_err(|error| Status::internal(error.to_string()))
     }
 
     /// Sends any bytes as the message.
     pub(crate) async fn check_bytes(&self, message: impl Into<Bytes>) -> Result<Bytes, Status> {
-        self.call("/envoy.service.auth.v3.Authorization/Check", message).await
+        self.call("/envoy.service.auth.v3.Authorization/Check", message)
+            .await
     }
 
     /// Calls any unary method with any bytes.
-    pub(crate) async fn call(&self, method: &'static str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
+    pub(crate) async fn call(
+        &self,
+        method: &'static str,
+        message: impl Into<Bytes>,
+    ) -> Result<Bytes, Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
-        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        client
+            .ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
         let request = tonic::Request::new(message.into());
-        client.unary(request, PathAndQuery::from_static(method), BytesCodec).await.map(Response::into_inner)
+        client
+            .unary(request, PathAndQuery::from_static(method), BytesCodec)
+            .await
+            .map(Response::into_inner)
     }
 }
 
@@ -85,7 +111,12 @@ impl CheckBuilder {
             protocol: "HTTP/1.1".to_owned(),
             ..HttpRequest::default()
         };
-        let pseudo = [(":authority", host), (":path", path), (":method", method), (":scheme", "http")];
+        let pseudo = [
+            (":authority", host),
+            (":path", path),
+            (":method", method),
+            (":scheme", "http"),
+        ];
         let headers = pseudo.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
         Self {
             http: Some(http),
@@ -98,7 +129,8 @@ impl CheckBuilder {
 
     /// Adds a header; its name is sent in lower case, as Envoy does.
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers.push((name.to_ascii_lowercase(), value.as_ref().to_vec()));
+        self.headers
+            .push((name.to_ascii_lowercase(), value.as_ref().to_vec()));
         self
     }
 
@@ -115,7 +147,8 @@ impl CheckBuilder {
 
     /// Adds an entry to `context_extensions`.
     pub(crate) fn context_extension(mut self, name: &str, value: &str) -> Self {
-        self.context_extensions.insert(name.to_owned(), value.to_owned());
+        self.context_extensions
+            .insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -144,21 +177,35 @@ impl CheckBuilder {
         let headers = self.headers;
         let http = self.http.map(|mut http| {
             if self.raw_headers {
-                let entry = |(key, raw_value)| HeaderValue { key, raw_value, ..HeaderValue::default() };
-                http.header_map = Some(HeaderMap { headers: headers.into_iter().map(entry).collect() });
+                let entry = |(key, raw_value)| HeaderValue {
+                    key,
+                    raw_value,
+                    ..HeaderValue::default()
+                };
+                http.header_map = Some(HeaderMap {
+                    headers: headers.into_iter().map(entry).collect(),
+                });
             } else {
                 http.headers = joined(headers);
             }
             http
         });
         let attributes = AttributeContext {
-            source: Some(Peer { address: self.source, ..Peer::default() }),
-            destination: Some(Peer { address: Some(socket_address("192.0.2.2", 443)), ..Peer::default() }),
+            source: Some(Peer {
+                address: self.source,
+                ..Peer::default()
+            }),
+            destination: Some(Peer {
+                address: Some(socket_address("192.0.2.2", 443)),
+                ..Peer::default()
+            }),
             request: Some(Request { time: None, http }),
             context_extensions: self.context_extensions,
             ..AttributeContext::default()
         };
-        CheckRequest { attributes: Some(attributes) }
+        CheckRequest {
+            attributes: Some(attributes),
+        }
     }
 }
 
@@ -171,8 +218,14 @@ impl From<CheckBuilder> for CheckRequest {
 /// A TCP address.
 pub(crate) fn socket_address(address: &str, port: u32) -> Address {
     let port_specifier = Some(PortSpecifier::PortValue(port));
-    let address = SocketAddress { address: address.to_owned(), port_specifier, ..SocketAddress::default() };
-    Address { address: Some(address::Address::SocketAddress(address)) }
+    let address = SocketAddress {
+        address: address.to_owned(),
+        port_specifier,
+        ..SocketAddress::default()
+    };
+    Address {
+        address: Some(address::Address::SocketAddress(address)),
+    }
 }
 
 /// Asserts that the answer is an allow, and gives what it changes.
@@ -182,7 +235,10 @@ pub(crate) fn assert_allowed(response: &CheckResponse) -> &OkHttpResponse {
     match &response.http_response {
         Some(HttpResponse::OkResponse(ok)) => {
             let decision = header(&ok.response_headers_to_add, "x-decision-id");
-            assert!(decision.is_some(), "an allow without decision id: {response:?}");
+            assert!(
+                decision.is_some(),
+                "an allow without decision id: {response:?}"
+            );
             ok
         }
         other => panic!("status OK and {other:?}"),
@@ -192,35 +248,64 @@ pub(crate) fn assert_allowed(response: &CheckResponse) -> &OkHttpResponse {
 /// Asserts that the answer is a denial or a fault with this HTTP status and public code, in the
 /// form that every one has, and gives it.
 #[track_caller]
-pub(crate) fn assert_denied<'a>(response: &'a CheckResponse, http_status: u16, code: &str) -> &'a DeniedHttpResponse {
+pub(crate) fn assert_denied<'a>(
+    response: &'a CheckResponse,
+    http_status: u16,
+    code: &str,
+) -> &'a DeniedHttpResponse {
     assert_ne!(grpc_code(response), 0, "status OK: {response:?}");
     let Some(HttpResponse::DeniedResponse(denied)) = &response.http_response else {
         panic!("no denied response: {response:?}");
     };
     let body: Value = serde_json::from_str(&denied.body).unwrap_or_default();
     let found = denied.status.as_ref().map(|status| status.code);
-    assert_eq!((found, &body["type"]), (Some(http_status.into()), &Value::from(format!("urn:portcullis:denial:{code}"))));
+    assert_eq!(
+        (found, &body["type"]),
+        (
+            Some(http_status.into()),
+            &Value::from(format!("urn:portcullis:denial:{code}"))
+        )
+    );
     assert_eq!(body["status"], http_status);
     assert!(body["title"].is_string(), "no title: {body}");
     let value = |name| header(&denied.headers, name);
-    assert_eq!(value("content-type").as_deref(), Some("application/problem+json"));
+    assert_eq!(
+        value("content-type").as_deref(),
+        Some("application/problem+json")
+    );
     assert_eq!(value("cache-control").as_deref(), Some("no-store"));
-    assert_eq!(value("x-decision-id").as_deref(), body["decisionId"].as_str());
+    assert_eq!(
+        value("x-decision-id").as_deref(),
+        body["decisionId"].as_str()
+    );
     assert!(body["decisionId"].is_string(), "no decision id: {body}");
-    assert_eq!(value("www-authenticate").is_some(), http_status == 401, "a challenge belongs to 401 alone");
+    let challenged = http_status == 401 || code == "insufficient_scope";
+    assert_eq!(
+        value("www-authenticate").is_some(),
+        challenged,
+        "a challenge belongs to 401 and missing scopes"
+    );
     denied
 }
 
 /// The value of a header among mutations.
 pub(crate) fn header(mutations: &[HeaderValueOption], name: &str) -> Option<String> {
-    let mut headers = mutations.iter().filter_map(|mutation| mutation.header.as_ref());
-    headers.find(|header| header.key == name).map(|header| header.value.clone())
+    let mut headers = mutations
+        .iter()
+        .filter_map(|mutation| mutation.header.as_ref());
+    headers
+        .find(|header| header.key == name)
+        .map(|header| header.value.clone())
 }
 
 /// All headers among mutations.
 pub(crate) fn headers(mutations: &[HeaderValueOption]) -> BTreeMap<String, String> {
-    let headers = mutations.iter().filter_map(|mutation| mutation.header.as_ref());
-    headers.map(|header| (header.key.clone(), header.value.clone())).collect()
+    let headers = mutations
+        .iter()
+        .filter_map(|mutation| mutation.header.as_ref());
+    headers
+        .map(|header| (header.key.clone(), header.value.clone()))
+        .collect()
 }
 
 /// The code of `status`; Envoy takes an absent status for 0, which is OK.
@@ -228,12 +313,20 @@ pub(crate) fn grpc_code(response: &CheckResponse) -> i32 {
     response.status.as_ref().map_or(0, |status| status.code)
 }
 
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}"))
+        .expect("an address")
+        .timeout(PATIENCE)
+}
+
 /// Headers as Envoy puts them into the map: duplicates joined, bytes that are no UTF-8 replaced.
 fn joined(headers: Vec<(String, Vec<u8>)>) -> HashMap<String, String> {
     let mut map = HashMap::new();
     for (name, value) in headers {
         let value = String::from_utf8_lossy(&value).replace(char::REPLACEMENT_CHARACTER, "!");
-        map.entry(name).and_modify(|all: &mut String| all.extend([",", &value])).or_insert(value);
+        map.entry(name)
+            .and_modify(|all: &mut String| all.extend([",", &value]))
+            .or_insert(value);
     }
     map
 }

@@ -121,26 +121,11 @@ impl EnvoyBuilder {
     /// Where this version of Envoy is not installed, ends, or is not live in time.
     pub(crate) fn start(self) -> Envoy {
         let folder = TempDir::new().expect("a temporary folder");
-        let path = |name: &str| folder.path().join(name);
-        let configuration = serde_json::to_string_pretty(&self.configuration(&path("access.log"))).expect("JSON");
-        fs::write(path("envoy.json"), configuration).expect("a file can be written");
-        let mut command = Command::new(binary());
-        command.arg("-c").arg(path("envoy.json")).arg("--admin-address-path").arg(path("admin"));
-        command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]);
-        command.args(["--file-flush-interval-msec", "20", "--drain-time-s", "1"]);
-        command.stdout(File::create(path("stdout")).expect("a file for standard output"));
-        command.stderr(File::create(path("stderr")).expect("a file for standard error"));
-        let mut process = Process::start("envoy", command);
-        let admin: SocketAddr = eventually("envoy to open its admin port", || {
-            assert_running(&mut process, folder.path());
-            fs::read_to_string(path("admin")).ok()?.parse().ok()
-        });
-        eventually("envoy to be live", || {
-            assert_running(&mut process, folder.path());
-            (http::get(admin, "localhost", "/ready", &[]).text().trim() == "LIVE").then_some(())
-        });
-        let address = listener_address(admin);
-        Envoy { process, address, admin, folder }
+        let configuration = self.configuration(&folder.path().join("access.log"));
+        Envoy::start_in(
+            folder,
+            &serde_json::to_string_pretty(&configuration).expect("JSON"),
+        )
     }
 
     fn configuration(&self, access_log: &Path) -> Value {
@@ -161,7 +146,11 @@ impl EnvoyBuilder {
     }
 
     fn connection_manager(&self, access_log: &Path) -> Value {
-        let slashes = if self.paths == PathHandling::Unescaped { "UNESCAPE_AND_FORWARD" } else { "KEEP_UNCHANGED" };
+        let slashes = if self.paths == PathHandling::Unescaped {
+            "UNESCAPE_AND_FORWARD"
+        } else {
+            "KEEP_UNCHANGED"
+        };
         json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "downstream",
@@ -207,7 +196,8 @@ impl EnvoyBuilder {
         if self.check_mutations {
             let refused = "^(:.*|content-length|transfer-encoding|connection|te)$";
             filter["validate_mutations"] = json!(true);
-            filter["decoder_header_mutation_rules"] = json!({ "disallow_expression": { "regex": refused } });
+            filter["decoder_header_mutation_rules"] =
+                json!({ "disallow_expression": { "regex": refused } });
         }
         if self.authz.len() > 1 {
             filter["grpc_service"]["retry_policy"] = json!({
@@ -243,6 +233,52 @@ impl EnvoyBuilder {
 }
 
 impl Envoy {
+    /// Starts it with a configuration of any text. Its first listener is the one that clients
+    /// connect to; its admin port should be 0.
+    ///
+    /// # Panics
+    /// As [`EnvoyBuilder::start`].
+    pub(crate) fn start_with(configuration: &str) -> Self {
+        Self::start_in(TempDir::new().expect("a temporary folder"), configuration)
+    }
+
+    fn start_in(folder: TempDir, configuration: &str) -> Self {
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("envoy.yaml"), configuration).expect("a file can be written");
+        let mut command = Command::new(binary());
+        command
+            .arg("-c")
+            .arg(path("envoy.yaml"))
+            .arg("--admin-address-path")
+            .arg(path("admin"));
+        command.args([
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+        ]);
+        command.args(["--file-flush-interval-msec", "20", "--drain-time-s", "1"]);
+        command.stdout(File::create(path("stdout")).expect("a file for standard output"));
+        command.stderr(File::create(path("stderr")).expect("a file for standard error"));
+        let mut process = Process::start("envoy", command);
+        let admin: SocketAddr = eventually("envoy to open its admin port", || {
+            assert_running(&mut process, folder.path());
+            fs::read_to_string(path("admin")).ok()?.parse().ok()
+        });
+        eventually("envoy to be live", || {
+            assert_running(&mut process, folder.path());
+            (http::get(admin, "localhost", "/ready", &[]).text().trim() == "LIVE").then_some(())
+        });
+        let address = listener_address(admin);
+        Self {
+            process,
+            address,
+            admin,
+            folder,
+        }
+    }
+
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -254,8 +290,17 @@ impl Envoy {
     }
 
     /// Sends a request without body.
-    pub(crate) fn request(&self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Response {
-        http::raw_request(self.address, http::request_bytes(method, host, target, headers))
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        host: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Response {
+        http::raw_request(
+            self.address,
+            http::request_bytes(method, host, target, headers),
+        )
     }
 
     /// Sends a GET request.
@@ -266,7 +311,9 @@ impl Envoy {
     /// The value of a counter or gauge; zero where Envoy has none of this name.
     pub(crate) fn stat(&self, name: &str) -> u64 {
         let stats = http::get(self.admin, "localhost", "/stats", &[]).text();
-        let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         value.and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
@@ -279,7 +326,9 @@ impl Envoy {
     pub(crate) fn access_log_of(&self, decision_id: &str) -> Value {
         eventually("envoy to log the request", || {
             let log = fs::read_to_string(self.folder.path().join("access.log")).ok()?;
-            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
             lines.find(|line| line["decision_id"] == decision_id)
         })
     }
@@ -288,9 +337,22 @@ impl Envoy {
 /// Runs `envoy --mode validate` on a configuration; gives what Envoy says against it.
 pub(crate) fn validate(configuration: &Path) -> Result<(), String> {
     let mut command = Command::new(binary());
-    command.args(["--mode", "validate", "--disable-hot-restart", "--log-level", "warning", "-c"]).arg(configuration);
+    command
+        .args([
+            "--mode",
+            "validate",
+            "--disable-hot-restart",
+            "--log-level",
+            "warning",
+            "-c",
+        ])
+        .arg(configuration);
     let output = command.output().expect("envoy can be started");
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// The executable, in the private virtual environment that `make envoy` installs.
@@ -298,12 +360,19 @@ pub(crate) fn validate(configuration: &Path) -> Result<(), String> {
 /// # Panics
 /// Where it is not installed; a test that needs Envoy is never skipped.
 fn binary() -> PathBuf {
-    let version = std::env::var_os("ENVOY_VERSION").map_or(DEFAULT_VERSION.into(), |version| version.to_string_lossy().into_owned());
+    let version = std::env::var_os("ENVOY_VERSION").map_or(DEFAULT_VERSION.into(), |version| {
+        version.to_string_lossy().into_owned()
+    });
     let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!(".venv/envoy-{version}"));
-    let folders = fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
+    let folders = fs::read_dir(environment.join("lib"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut binaries = folders.map(|folder| folder.path().join("site-packages/envoy/_bin/envoy"));
     binaries.find(|binary| binary.exists()).unwrap_or_else(|| {
-        panic!("Envoy {version} is not installed; this installs it: make envoy ENVOY_VERSION={version}")
+        panic!(
+            "Envoy {version} is not installed; this installs it: make envoy ENVOY_VERSION={version}"
+        )
     })
 }
 
@@ -316,9 +385,13 @@ fn assert_running(process: &mut Process, folder: &Path) {
 
 fn listener_address(admin: SocketAddr) -> SocketAddr {
     let listeners = http::get(admin, "localhost", "/listeners?format=json", &[]).json();
-    let port = listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
+    let port =
+        listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
     let port = port.and_then(|port| u16::try_from(port).ok());
-    SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(|| panic!("no listener: {listeners}"))))
+    SocketAddr::from((
+        [127, 0, 0, 1],
+        port.unwrap_or_else(|| panic!("no listener: {listeners}")),
+    ))
 }
 
 /// One JSON object a line, with the dynamic metadata that Portcullis answers with.

@@ -1,7 +1,7 @@
 //! HTTP/1.1 without a library in between: what a test writes is what goes over the wire, and what
 //! came over the wire is what it reads. Not for HTTP/2.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +22,7 @@ pub(crate) struct Request {
 }
 
 /// A response as a client received it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     /// In order, duplicates included, names as sent.
@@ -36,7 +36,11 @@ pub(crate) struct Response {
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// Responds.
-    Respond { status: u16, headers: Vec<(String, String)>, body: String },
+    Respond {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
     /// Switches protocols to what the request asked for and echoes every byte from there on.
     Upgrade,
     /// Never responds.
@@ -47,7 +51,11 @@ impl Answer {
     /// A response with a JSON body.
     pub(crate) fn json(status: u16, body: impl Into<String>) -> Self {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self::Respond { status, headers, body: body.into() }
+        Self::Respond {
+            status,
+            headers,
+            body: body.into(),
+        }
     }
 }
 
@@ -55,6 +63,12 @@ impl Request {
     /// Every value of a header, in order.
     pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         values(&self.headers, name)
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.head, self.text())
     }
 }
 
@@ -82,7 +96,10 @@ impl Response {
     /// The public code of a denial: what follows `urn:portcullis:denial:` in its `type`.
     pub(crate) fn denial_code(&self) -> Option<String> {
         let body = self.json();
-        let code = body.get("type")?.as_str()?.strip_prefix("urn:portcullis:denial:")?;
+        let code = body
+            .get("type")?
+            .as_str()?
+            .strip_prefix("urn:portcullis:denial:")?;
         Some(code.to_owned())
     }
 }
@@ -94,16 +111,31 @@ impl Response {
 pub(crate) fn raw_request(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Response {
     let bytes = bytes.as_ref();
     let response = Connection::open(address).and_then(|mut connection| connection.send(bytes));
-    response.unwrap_or_else(|error| panic!("no response to {:?}: {error}", String::from_utf8_lossy(bytes)))
+    response.unwrap_or_else(|error| {
+        panic!(
+            "no response to {:?}: {error}",
+            String::from_utf8_lossy(bytes)
+        )
+    })
 }
 
 /// Sends a GET request over a new connection.
-pub(crate) fn get(address: SocketAddr, host: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+pub(crate) fn get(
+    address: SocketAddr,
+    host: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Response {
     raw_request(address, request_bytes("GET", host, target, headers))
 }
 
 /// The bytes of a request without body. Nothing is escaped or checked.
-pub(crate) fn request_bytes(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn request_bytes(
+    method: &str,
+    host: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n");
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").expect("a string takes text");
@@ -126,7 +158,10 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+        })
     }
 
     /// Sends `bytes` as they are and reads one response, skipping interim ones.
@@ -150,19 +185,31 @@ impl Connection {
     fn read_response(&mut self, has_body: bool) -> io::Result<Response> {
         let head = self.read_head()?;
         let (first, headers) = parse_head(&head);
-        let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status: u16 = status.ok_or_else(|| io::Error::other(format!("no status line: {first:?}")))?;
+        let status = first
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status: u16 =
+            status.ok_or_else(|| io::Error::other(format!("no status line: {first:?}")))?;
         let header = |name| values(&headers, name).first().copied();
         let body = if !has_body || status < 200 || status == 204 || status == 304 {
             Vec::new()
-        } else if header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        } else if header("transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             self.read_chunks()?
-        } else if let Some(length) = header("content-length").and_then(|length| length.parse().ok()) {
+        } else if let Some(length) = header("content-length").and_then(|length| length.parse().ok())
+        {
             self.take(length)?
         } else {
             self.read_to_end()?
         };
-        Ok(Response { status, headers, body, head })
+        Ok(Response {
+            status,
+            headers,
+            body,
+            head,
+        })
     }
 
     fn read_head(&mut self) -> io::Result<String> {
@@ -178,7 +225,8 @@ impl Connection {
         let mut body = Vec::new();
         loop {
             let line = self.read_line()?;
-            let size = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16).map_err(io::Error::other)?;
+            let size = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16)
+                .map_err(io::Error::other)?;
             body.extend(self.take(size)?);
             self.read_line()?;
             if size == 0 {
@@ -232,8 +280,15 @@ where
         let head_only = request.method == "HEAD";
         let protocol = request.values("upgrade").first().map(ToString::to_string);
         let sent = match answer(request).await {
-            Answer::Respond { status, headers, body } => {
-                let mut message = format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n", body.len());
+            Answer::Respond {
+                status,
+                headers,
+                body,
+            } => {
+                let mut message = format!(
+                    "HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n",
+                    body.len()
+                );
                 for (name, value) in headers {
                     write!(message, "{name}: {value}\r\n").expect("a string takes text");
                 }
@@ -253,7 +308,9 @@ where
 }
 
 async fn upgrade(mut stream: tokio::net::TcpStream, protocol: &str) {
-    let head = format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+    );
     if stream.write_all(head.as_bytes()).await.is_ok() {
         let (mut from, mut to) = stream.split();
         // The other side ends the echo by closing.
@@ -261,7 +318,10 @@ async fn upgrade(mut stream: tokio::net::TcpStream, protocol: &str) {
     }
 }
 
-async fn read_request(stream: &mut tokio::net::TcpStream, buffer: &mut Vec<u8>) -> io::Result<Request> {
+async fn read_request(
+    stream: &mut tokio::net::TcpStream,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Request> {
     let end = loop {
         if let Some(end) = head_end(buffer) {
             break end;
@@ -271,13 +331,24 @@ async fn read_request(stream: &mut tokio::net::TcpStream, buffer: &mut Vec<u8>) 
     let head: Vec<u8> = buffer.drain(..end).collect();
     let (first, headers) = parse_head(&String::from_utf8_lossy(&head));
     let mut words = first.split(' ').map(ToOwned::to_owned);
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let length = values(&headers, "content-length").first().and_then(|length| length.parse().ok()).unwrap_or(0);
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let length = values(&headers, "content-length")
+        .first()
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     while buffer.len() < length {
         read_more(stream, buffer).await?;
     }
     let body = buffer.drain(..length).collect();
-    Ok(Request { method, target, headers, body })
+    Ok(Request {
+        method,
+        target,
+        headers,
+        body,
+    })
 }
 
 async fn read_more(stream: &mut tokio::net::TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -288,17 +359,27 @@ async fn read_more(stream: &mut tokio::net::TcpStream, buffer: &mut Vec<u8>) -> 
 }
 
 fn head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4)
+    bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|start| start + 4)
 }
 
 fn parse_head(head: &str) -> (String, Vec<(String, String)>) {
     let mut lines = head.trim_end_matches("\r\n").split("\r\n");
     let first = lines.next().unwrap_or_default().to_owned();
     let headers = lines.map(|line| line.split_once(':').unwrap_or((line, "")));
-    (first, headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    (
+        first,
+        headers
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect(),
+    )
 }
 
 fn values<'a>(headers: &'a [(String, String)], wanted: &str) -> Vec<&'a str> {
-    let matching = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    let matching = headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
     matching.map(|(_, value)| value.as_str()).collect()
 }

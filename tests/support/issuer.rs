@@ -54,11 +54,20 @@ impl Issuer {
         let shared = Arc::clone(&state);
         let background = Background::serve("issuer", move |stream| {
             let state = Arc::clone(&shared);
-            async move { http::serve(stream, |request| std::future::ready(lock(&state).answer(&request))).await }
+            async move {
+                http::serve(stream, |request| {
+                    std::future::ready(lock(&state).answer(&request))
+                })
+                .await
+            }
         });
         let url = format!("http://{}", background.address());
         lock(&state).url.clone_from(&url);
-        Self { background, url, state }
+        Self {
+            background,
+            url,
+            state,
+        }
     }
 
     /// Its identifier, the `iss` of its tokens.
@@ -160,10 +169,14 @@ impl State {
         self.key_set_fetches += usize::from(key_set);
         match self.behavior {
             Behavior::Stalling => Answer::Silence,
-            Behavior::Failing(status) => Answer::json(status, r#"{"error":"temporarily_unavailable"}"#),
+            Behavior::Failing(status) => {
+                Answer::json(status, r#"{"error":"temporarily_unavailable"}"#)
+            }
             Behavior::Honest | Behavior::Lying if key_set => Answer::json(200, self.key_set_text()),
             Behavior::Honest if discovery => Answer::json(200, self.discovery_text(&self.url)),
-            Behavior::Lying if discovery => Answer::json(200, self.discovery_text("http://another.example")),
+            Behavior::Lying if discovery => {
+                Answer::json(200, self.discovery_text("http://another.example"))
+            }
             Behavior::Honest | Behavior::Lying => Answer::json(404, "{}"),
         }
     }

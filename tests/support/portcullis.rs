@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,7 +18,9 @@ use super::{PATIENCE, eventually};
 #[derive(Debug)]
 pub(crate) struct PortcullisBuilder {
     folder: TempDir,
-    configuration: Value,
+    /// Left out where the folder has a `portcullis.yaml` already.
+    configuration: Option<Value>,
+    environment: Vec<(String, String)>,
     wait_until_ready: bool,
 }
 
@@ -47,7 +50,26 @@ impl PortcullisBuilder {
             "decisionLog": { "output": "stdout", "allows": 1.0 },
             "telemetry": { "log": { "format": "json", "level": "info" } },
         });
-        Self { folder, configuration, wait_until_ready: true }
+        Self {
+            configuration: Some(configuration),
+            ..Self::in_folder(folder)
+        }
+    }
+
+    /// The configuration `portcullis.yaml` of this folder, as it is. The server is started there.
+    pub(crate) fn in_folder(folder: TempDir) -> Self {
+        Self {
+            folder,
+            configuration: None,
+            environment: Vec::new(),
+            wait_until_ready: true,
+        }
+    }
+
+    /// Sets an environment variable of the server.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Adds an authenticator.
@@ -57,7 +79,7 @@ impl PortcullisBuilder {
 
     /// Sets a value of the configuration; objects on the way to it are made.
     pub(crate) fn set(mut self, path: &[&str], value: Value) -> Self {
-        let mut place = &mut self.configuration;
+        let mut place = self.configuration.get_or_insert_default();
         for name in path {
             if !place.is_object() {
                 *place = json!({});
@@ -99,7 +121,11 @@ impl PortcullisBuilder {
     pub(crate) fn start(self) -> Portcullis {
         let wait_until_ready = self.wait_until_ready;
         let (process, folder) = self.launch();
-        let mut server = Portcullis { process, addresses: BTreeMap::new(), folder };
+        let mut server = Portcullis {
+            process,
+            addresses: BTreeMap::new(),
+            folder,
+        };
         server.addresses = eventually("portcullis to open its ports", || {
             server.assert_running();
             serde_json::from_slice(&fs::read(server.folder.path().join("ports.json")).ok()?).ok()
@@ -121,12 +147,18 @@ impl PortcullisBuilder {
     fn launch(self) -> (Process, TempDir) {
         let folder = self.folder;
         let path = |name: &str| folder.path().join(name);
-        // JSON is YAML.
-        let configuration = serde_json::to_string_pretty(&self.configuration).expect("JSON");
-        write_whole(&path("portcullis.yaml"), &configuration);
+        if let Some(configuration) = &self.configuration {
+            // JSON is YAML.
+            let text = serde_json::to_string_pretty(configuration).expect("JSON");
+            write_whole(&path("portcullis.yaml"), &text);
+        }
         let mut command = Command::new(binary());
-        command.arg("serve").arg("--config").arg(path("portcullis.yaml"));
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(path("portcullis.yaml"));
         command.arg("--ports-file").arg(path("ports.json"));
+        command.current_dir(folder.path()).envs(self.environment);
         command.stdout(File::create(path("stdout")).expect("a file for standard output"));
         command.stderr(File::create(path("stderr")).expect("a file for standard error"));
         (Process::start("portcullis", command), folder)
@@ -203,7 +235,7 @@ impl Portcullis {
     /// Waits until `/readyz` says so.
     pub(crate) fn wait_until_ready(&mut self) {
         let mut last = String::new();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while start.elapsed() < PATIENCE {
             self.assert_running();
             let answer = self.observe("/readyz");
@@ -211,14 +243,22 @@ impl Portcullis {
                 return;
             }
             last = answer.text();
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("portcullis is not ready: {last}\n{}{}", self.stderr(), self.stdout());
+        panic!(
+            "portcullis is not ready: {last}\n{}{}",
+            self.stderr(),
+            self.stdout()
+        );
     }
 
     fn assert_running(&mut self) {
         if let Some(status) = self.process.ended() {
-            panic!("portcullis ended with {status}:\n{}{}", self.stderr(), self.stdout());
+            panic!(
+                "portcullis ended with {status}:\n{}{}",
+                self.stderr(),
+                self.stdout()
+            );
         }
     }
 }
@@ -228,8 +268,16 @@ fn binary() -> PathBuf {
     let built = option_env!("CARGO_BIN_EXE_portcullis").map(PathBuf::from);
     built.unwrap_or_else(|| {
         let own = std::env::current_exe().expect("the path of this program");
-        let path = own.ancestors().nth(2).expect("a program in target/<profile>/examples").join("portcullis");
-        assert!(path.exists(), "{} is missing; `cargo build --bin portcullis` makes it", path.display());
+        let path = own
+            .ancestors()
+            .nth(2)
+            .expect("a program in target/<profile>/examples")
+            .join("portcullis");
+        assert!(
+            path.exists(),
+            "{} is missing; `cargo build --bin portcullis` makes it",
+            path.display()
+        );
         path
     })
 }

@@ -1,8 +1,8 @@
 //! A program that a test started.
 
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc;
 use std::sync::LazyLock;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a program may take to stop after it was asked to.
@@ -22,12 +22,14 @@ type Start = (Command, mpsc::Sender<std::io::Result<Child>>);
 /// thread ends that started it, and the thread of a test ends with the test.
 static STARTER: LazyLock<mpsc::Sender<Start>> = LazyLock::new(|| {
     let (sender, receiver) = mpsc::channel::<Start>();
-    let thread = std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
-        for (mut command, reply) in receiver {
-            // A caller that has gone away needs no reply.
-            let _gone = reply.send(command.spawn());
-        }
-    });
+    let thread = std::thread::Builder::new()
+        .name("starter".to_owned())
+        .spawn(move || {
+            for (mut command, reply) in receiver {
+                // A caller that has gone away needs no reply.
+                let _gone = reply.send(command.spawn());
+            }
+        });
     thread.expect("a thread");
     sender
 });
@@ -38,7 +40,10 @@ impl Process {
         let (reply, started) = mpsc::channel();
         STARTER.send((command, reply)).expect("the starter lives");
         let child = started.recv().expect("the starter replies");
-        Self { name, child: child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}")) }
+        Self {
+            name,
+            child: child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}")),
+        }
     }
 
     /// How it ended, if it has.
@@ -51,7 +56,11 @@ impl Process {
         if self.ended().is_none() {
             let kill = format!("kill -TERM {}", self.child.id());
             let sent = Command::new("sh").args(["-c", &kill]).status();
-            assert!(sent.is_ok_and(|status| status.success()), "{} cannot be signalled", self.name);
+            assert!(
+                sent.is_ok_and(|status| status.success()),
+                "{} cannot be signalled",
+                self.name
+            );
         }
     }
 

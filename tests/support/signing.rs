@@ -7,9 +7,9 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
@@ -77,7 +77,9 @@ impl Algorithm {
 
     fn key_name(self) -> &'static str {
         match self {
-            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => "rsa",
+            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => {
+                "rsa"
+            }
             Self::Es256 => "p256",
             Self::Es384 => "p384",
             Self::EdDsa => "ed25519",
@@ -94,7 +96,10 @@ impl SigningKeys {
             p384: EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).expect("a P-384 key"),
             ed25519: Ed25519KeyPair::generate().expect("an Ed25519 key"),
         };
-        Self { generation, pairs: Arc::new(pairs) }
+        Self {
+            generation,
+            pairs: Arc::new(pairs),
+        }
     }
 
     /// Which keys of their issuer these are: 1 for the first.
@@ -132,8 +137,18 @@ impl SigningKeys {
                 let exponent = public.exponent().big_endian_without_leading_zero();
                 json!({ "kty": "RSA", "use": "sig", "kid": kid, "n": encode(modulus), "e": encode(exponent) })
             }
-            "p256" => curve_jwk("P-256", "ES256", &kid, self.pairs.p256.public_key().as_ref()),
-            "p384" => curve_jwk("P-384", "ES384", &kid, self.pairs.p384.public_key().as_ref()),
+            "p256" => curve_jwk(
+                "P-256",
+                "ES256",
+                &kid,
+                self.pairs.p256.public_key().as_ref(),
+            ),
+            "p384" => curve_jwk(
+                "P-384",
+                "ES384",
+                &kid,
+                self.pairs.p384.public_key().as_ref(),
+            ),
             _ => {
                 let x = encode(self.pairs.ed25519.public_key().as_ref());
                 json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x })
@@ -143,8 +158,16 @@ impl SigningKeys {
 
     /// The public keys as JWKs.
     pub(crate) fn public_jwks(&self) -> Vec<Value> {
-        let algorithms = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa];
-        algorithms.into_iter().map(|algorithm| self.public_jwk(algorithm)).collect()
+        let algorithms = [
+            Algorithm::Rs256,
+            Algorithm::Es256,
+            Algorithm::Es384,
+            Algorithm::EdDsa,
+        ];
+        algorithms
+            .into_iter()
+            .map(|algorithm| self.public_jwk(algorithm))
+            .collect()
     }
 
     /// The public key for `algorithm` in PEM (RFC 7468 section 13).
@@ -162,17 +185,34 @@ impl SigningKeys {
     /// The private key for `algorithm` in PEM (PKCS #8, RFC 7468 section 10).
     pub(crate) fn private_pem(&self, algorithm: Algorithm) -> String {
         let der = match algorithm.key_name() {
-            "rsa" => AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pairs.rsa).map(|der| der.as_ref().to_vec()),
-            "p256" => self.pairs.p256.to_pkcs8v1().map(|der| der.as_ref().to_vec()),
-            "p384" => self.pairs.p384.to_pkcs8v1().map(|der| der.as_ref().to_vec()),
-            _ => self.pairs.ed25519.to_pkcs8v1().map(|der| der.as_ref().to_vec()),
+            "rsa" => {
+                AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pairs.rsa).map(|der| der.as_ref().to_vec())
+            }
+            "p256" => self
+                .pairs
+                .p256
+                .to_pkcs8v1()
+                .map(|der| der.as_ref().to_vec()),
+            "p384" => self
+                .pairs
+                .p384
+                .to_pkcs8v1()
+                .map(|der| der.as_ref().to_vec()),
+            _ => self
+                .pairs
+                .ed25519
+                .to_pkcs8v1()
+                .map(|der| der.as_ref().to_vec()),
         };
         pem("PRIVATE KEY", &der.expect("a private key in DER"))
     }
 
     fn sign_rsa(&self, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.pairs.rsa.public_modulus_len()];
-        self.pairs.rsa.sign(encoding, &SystemRandom::new(), message, &mut signature).expect("an RSA signature");
+        self.pairs
+            .rsa
+            .sign(encoding, &SystemRandom::new(), message, &mut signature)
+            .expect("an RSA signature");
         signature
     }
 }
@@ -180,20 +220,30 @@ impl SigningKeys {
 /// A token in compact form (RFC 7515 section 7.1) of any header and payload text, signed by
 /// `sign`.
 pub(crate) fn compact(header: &str, payload: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
-    let message = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
+    let message = format!(
+        "{}.{}",
+        encode(header.as_bytes()),
+        encode(payload.as_bytes())
+    );
     let signature = encode(&sign(message.as_bytes()));
     format!("{message}.{signature}")
 }
 
 /// The HS256 signature of `message`.
 pub(crate) fn sign_hs256(secret: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message)
+        .as_ref()
+        .to_vec()
 }
 
 /// The digest by which a catalog declares an API key or an app key.
 pub(crate) fn key_digest(key: &str) -> String {
     let digest = digest::digest(&digest::SHA256, key.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -203,7 +253,10 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 }
 
 fn sign_ecdsa(pair: &EcdsaKeyPair, message: &[u8]) -> Vec<u8> {
-    pair.sign(&SystemRandom::new(), message).expect("an ECDSA signature").as_ref().to_vec()
+    pair.sign(&SystemRandom::new(), message)
+        .expect("an ECDSA signature")
+        .as_ref()
+        .to_vec()
 }
 
 /// `point` is uncompressed: a byte 4, then the two coordinates (SEC 1 section 2.3.3).
@@ -215,6 +268,13 @@ fn curve_jwk(curve: &str, algorithm: &str, kid: &str, point: &[u8]) -> Value {
 
 fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
 }

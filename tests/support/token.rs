@@ -21,9 +21,18 @@ pub(crate) struct Token {
 impl Token {
     /// A token of `issuer`.
     pub(crate) fn new(issuer: &Issuer) -> Self {
-        let token = Self { keys: issuer.keys(), algorithm: Algorithm::Rs256, header: Map::new(), claims: Map::new() };
+        let token = Self {
+            keys: issuer.keys(),
+            algorithm: Algorithm::Rs256,
+            header: Map::new(),
+            claims: Map::new(),
+        };
         let now = Timestamp::now().as_second();
-        token.claim("iss", issuer.url()).claim("iat", now).subject("alice").expires_in(Duration::from_secs(300))
+        token
+            .claim("iss", issuer.url())
+            .claim("iat", now)
+            .subject("alice")
+            .expires_in(Duration::from_secs(300))
     }
 
     /// Sets `aud`.
@@ -90,19 +99,28 @@ impl Token {
 
     /// The signed token.
     pub(crate) fn sign(&self) -> String {
-        let header = self.header_text(self.algorithm.name(), Some(&self.keys.key_id(self.algorithm)));
-        signing::compact(&header, &self.claims_text(), |message| self.keys.sign(self.algorithm, message))
+        let header = self.header_text(
+            self.algorithm.name(),
+            Some(&self.keys.key_id(self.algorithm)),
+        );
+        signing::compact(&header, &self.claims_text(), |message| {
+            self.keys.sign(self.algorithm, message)
+        })
     }
 
     /// The token signed with HS256 and without `kid`.
     pub(crate) fn sign_with_secret(&self, secret: &[u8]) -> String {
         let header = self.header_text("HS256", None);
-        signing::compact(&header, &self.claims_text(), |message| signing::sign_hs256(secret, message))
+        signing::compact(&header, &self.claims_text(), |message| {
+            signing::sign_hs256(secret, message)
+        })
     }
 
     /// The token with `alg` `none` and an empty signature.
     pub(crate) fn unsigned(&self) -> String {
-        signing::compact(&self.header_text("none", None), &self.claims_text(), |_| Vec::new())
+        signing::compact(&self.header_text("none", None), &self.claims_text(), |_| {
+            Vec::new()
+        })
     }
 
     /// The claims, as they are signed.

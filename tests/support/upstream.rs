@@ -29,7 +29,9 @@ impl Upstream {
         let shared = Arc::clone(&seen);
         let background = Background::serve("upstream", move |stream| {
             let seen = Arc::clone(&shared);
-            async move { http::serve(stream, |request| std::future::ready(answer(&seen, request))).await }
+            async move {
+                http::serve(stream, |request| std::future::ready(answer(&seen, request))).await
+            }
         });
         Self { background, seen }
     }
@@ -41,20 +43,33 @@ impl Upstream {
 
     /// How many requests reached it.
     pub(crate) fn count(&self) -> usize {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count
     }
 
     /// The request that reached it last.
     pub(crate) fn last(&self) -> Option<Request> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last
+            .clone()
     }
 }
 
 fn answer(seen: &Mutex<Seen>, request: Request) -> Answer {
-    let body = json!({ "method": request.method, "path": request.target, "headers": request.headers }).to_string();
+    let body =
+        json!({ "method": request.method, "path": request.target, "headers": request.headers })
+            .to_string();
     let upgrade = request.values("upgrade").contains(&"websocket");
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.count += 1;
     seen.last = Some(request);
-    if upgrade { Answer::Upgrade } else { Answer::json(200, body) }
+    if upgrade {
+        Answer::Upgrade
+    } else {
+        Answer::json(200, body)
+    }
 }
