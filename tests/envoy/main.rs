@@ -18,7 +18,8 @@ mod paths;
 mod protocols;
 mod raw_headers;
 mod reload;
-// mod samples;
+mod samples;
+
 mod scene;
 mod splitting;
 mod spoofing;
