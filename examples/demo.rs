@@ -5,30 +5,25 @@
 //! and prints what to try. Every cell of the table is read from a real answer; the program fails
 //! where an answer is another one than the story says.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a demo that cannot go on should stop and say why"
-)]
-
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use story::{HOST, KEY, Outcome, Step, catalog, good_token, steps};
 use support::envoy::{Envoy, EnvoyBuilder};
 use support::eventually;
 use support::http::Response;
 use support::issuer::Issuer;
 use support::portcullis::{Portcullis, PortcullisBuilder};
-use support::signing::key_digest;
-use support::token::Token;
 use support::upstream::Upstream;
 
+#[path = "demo/story.rs"]
+mod story;
 #[path = "../tests/support.rs"]
 mod support;
 
-const HOST: &str = "orders.example";
-const KEY: &str = "demo-8c1f0e9d7b6a5c4d3e2f1a0b9c8d7e6f";
 const CATALOG_FILE: &str = "catalog.yaml";
 
 /// Everything that runs. Fields stop in this order.
@@ -40,49 +35,33 @@ struct Demo {
     issuer: Issuer,
 }
 
-/// One request of the story, and what the story says about it.
+/// What the upstream saw of a request.
 #[derive(Debug)]
-struct Step {
-    title: &'static str,
-    sent: String,
-    method: &'static str,
-    headers: Vec<(&'static str, String)>,
-    status: u16,
-    /// The public code of a denial; of an allow, who the upstream is told it is.
-    outcome: Result<Option<&'static str>, &'static str>,
-}
+struct Seen(Vec<(String, String)>);
 
-fn main() -> ExitCode {
+fn main() -> io::Result<ExitCode> {
     let stay = std::env::args().any(|argument| argument == "--stay");
     let demo = Demo::start();
-    let told = demo.tell().and_then(|as_told| {
-        if stay {
-            demo.invite()?;
-            wait_for_interrupt()?;
-        }
-        Ok(as_told)
-    });
-    match told {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            // Nobody reads this where standard output is gone.
-            let _unread = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
+    let as_told = demo.tell()?;
+    if stay {
+        demo.invite()?;
+        wait_for_interrupt()?;
     }
+    Ok(if as_told {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 impl Demo {
     fn start() -> Self {
         let issuer = Issuer::start();
         let upstream = Upstream::start();
+        let keys = json!({ "type": "apiKey", "credentials": [{ "header": "x-api-key" }] });
         let portcullis = PortcullisBuilder::new()
             .authenticator("partners", issuer.authenticator("orders"))
-            .authenticator(
-                "keys",
-                json!({ "type": "apiKey", "credentials": [{ "header": "x-api-key" }] }),
-            )
+            .authenticator("keys", keys)
             .catalog(CATALOG_FILE, &catalog(&issuer, "active"))
             .start();
         let envoy = EnvoyBuilder::new(portcullis.check_address(), upstream.address()).start();
@@ -94,154 +73,52 @@ impl Demo {
         }
     }
 
-    /// A token that is good for everything but writing.
-    fn token(&self) -> Token {
-        self.issuer
-            .token()
-            .audience("orders")
-            .client_id("shop-app")
-            .scope("orders.read")
-    }
-
     /// Tells the story; whether it went as it should.
     fn tell(&self) -> io::Result<bool> {
         let mut out = io::stdout().lock();
         writeln!(
             out,
-            "Envoy {}, Portcullis {}",
+            "client > Envoy {} > upstream {}",
             self.envoy.address(),
-            self.portcullis.check_address()
+            self.upstream.address()
         )?;
         writeln!(
             out,
-            "Issuer {}, upstream {}\n",
-            self.issuer.url(),
-            self.upstream.address()
+            "Envoy asks Portcullis {}, which trusts the issuer {}\n",
+            self.portcullis.check_address(),
+            self.issuer.url()
         )?;
         row(
             &mut out,
-            ["", "sent", "got", "public code", "the upstream saw"],
+            ["  step", "sent", "got", "public code", "the upstream saw"],
         )?;
         let mut as_told = true;
-        for step in self.steps() {
+        for step in steps(&self.issuer) {
             as_told &= self.take(&step, &mut out)?;
         }
-        self.portcullis
-            .write_catalog(CATALOG_FILE, &catalog(&self.issuer, "suspended"));
-        eventually("the suspension to take effect", || {
-            (self.send(&self.with_key()).status == 403).then_some(())
-        });
-        let suspended = Step {
-            title: "application suspended",
-            status: 403,
-            outcome: Err("access_denied"),
-            ..self.with_key()
-        };
-        as_told &= self.take(&suspended, &mut out)?;
-        self.portcullis
-            .write_catalog(CATALOG_FILE, &catalog(&self.issuer, "active"));
-        eventually("the suspension to end", || {
-            (self.send(&self.with_key()).status == 200).then_some(())
-        });
+        self.edit_catalog("suspended", 403);
         as_told &= self.take(
-            &Step {
-                title: "and active again",
-                ..self.with_key()
-            },
+            &Step::with_key("application suspended").denied(403, "access_denied"),
             &mut out,
         )?;
-        writeln!(
-            out,
-            "\n{}",
-            if as_told {
-                "Every answer is the one that the story says."
-            } else {
-                "An answer differs from the story (marked with !)."
-            }
-        )?;
+        self.edit_catalog("active", 200);
+        as_told &= self.take(&Step::with_key("and active again"), &mut out)?;
+        let verdict = if as_told {
+            "Every answer is the one that the story says."
+        } else {
+            "An answer marked with ! is not the one that the story says."
+        };
+        writeln!(out, "\n{verdict}")?;
         Ok(as_told)
     }
 
-    fn steps(&self) -> Vec<Step> {
-        let spoofed = |mut step: Step| {
-            step.headers
-                .extend([("x-user", "root".to_owned()), ("X_User", "root".to_owned())]);
-            Step {
-                title: "spoofed identity",
-                sent: format!("{}, x-user and X_User: root", step.sent),
-                ..step
-            }
-        };
-        let denied = |title, sent, token: Token, status, code| {
-            with_token(title, sent, &token, status, Err(code))
-        };
-        let stranger = self.token().client_id("stranger-app");
-        let expired = self.token().expired_since(Duration::from_secs(600));
-        let allowed = || {
-            with_token(
-                "allowed by JWT",
-                "a good token",
-                &self.token(),
-                200,
-                Ok(Some("alice")),
-            )
-        };
-        vec![
-            Step {
-                title: "no token",
-                sent: "no credential".to_owned(),
-                headers: Vec::new(),
-                status: 401,
-                outcome: Err("unauthenticated"),
-                ..self.with_key()
-            },
-            denied(
-                "wrong audience",
-                "token for invoices",
-                self.token().audience("invoices"),
-                401,
-                "unauthenticated",
-            ),
-            denied(
-                "expired",
-                "token of ten minutes ago",
-                expired,
-                401,
-                "token_expired",
-            ),
-            denied(
-                "not subscribed",
-                "token of stranger-app",
-                stranger,
-                403,
-                "not_subscribed",
-            ),
-            Step {
-                method: "POST",
-                ..denied(
-                    "missing scope",
-                    "token with orders.read",
-                    self.token(),
-                    403,
-                    "insufficient_scope",
-                )
-            },
-            allowed(),
-            self.with_key(),
-            spoofed(allowed()),
-        ]
-    }
-
-    fn with_key(&self) -> Step {
-        let headers = vec![("x-api-key", KEY.to_owned())];
-        Step {
-            title: "allowed by API key",
-            sent: "x-api-key".to_owned(),
-            method: "GET",
-            headers,
-            status: 200,
-            outcome: Ok(None),
-        }
+    /// Writes the catalog anew while everything runs, and waits until that shows.
+    fn edit_catalog(&self, state: &str, status: u16) {
+        self.portcullis
+            .write_catalog(CATALOG_FILE, &catalog(&self.issuer, state));
+        eventually("the edited catalog to take effect", || {
+            (self.send(&Step::with_key("poll")).status == status).then_some(())
+        });
     }
 
     fn send(&self, step: &Step) -> Response {
@@ -254,36 +131,24 @@ impl Demo {
     }
 
     /// Sends one request and writes its row; whether the answer is the one of the story.
-    fn take(&self, step: &Step, out: &mut impl Write) -> io::Result<bool> {
+    fn take(&self, step: &Step, out: &mut StdoutLock<'_>) -> io::Result<bool> {
         let before = self.upstream.count();
         let response = self.send(step);
-        let reached = self.upstream.count() > before;
+        let seen = (self.upstream.count() > before).then(|| Seen::in_answer(&response));
         let code = response.denial_code();
-        let seen = if reached { seen(&response) } else { Vec::new() };
-        let values = |name: &str| -> Vec<&str> {
-            let same = seen
-                .iter()
-                .filter(|(found, _)| found.replace('_', "-").eq_ignore_ascii_case(name));
-            same.map(|(_, value)| value.as_str()).collect()
-        };
         let as_told = response.status == step.status
-            && match step.outcome {
-                Ok(user) => {
-                    reached
-                        && values("x-user") == Vec::from_iter(user)
-                        && values("x-application") == ["shop"]
-                        && values("authorization").is_empty()
-                        && values("x-api-key").is_empty()
+            && match (&step.outcome, &seen) {
+                (Outcome::Allowed { user }, Some(seen)) => {
+                    seen.values("x-user") == Vec::from_iter(*user)
+                        && seen.values("x-application") == ["shop"]
+                        && !seen.a_credential()
                 }
-                Err(expected) => !reached && code.as_deref() == Some(expected),
+                (Outcome::Denied { code: expected }, None) => code.as_deref() == Some(*expected),
+                (Outcome::Allowed { .. }, None) | (Outcome::Denied { .. }, Some(_)) => false,
             };
-        let upstream = if reached {
-            told_upstream(&seen)
-        } else {
-            "nothing".to_owned()
-        };
-        let title = format!("{}{}", if as_told { "  " } else { "! " }, step.title);
-        let sent = format!("{} {}", step.method, step.sent);
+        let title = format!("{} {}", if as_told { ' ' } else { '!' }, step.title);
+        let sent = format!("{} with {}", step.method, step.sent);
+        let seen = seen.map_or("nothing".to_owned(), |seen| seen.in_words());
         row(
             out,
             [
@@ -291,7 +156,7 @@ impl Demo {
                 &sent,
                 &response.status.to_string(),
                 code.as_deref().unwrap_or("-"),
-                &upstream,
+                &seen,
             ],
         )?;
         Ok(as_told)
@@ -299,10 +164,12 @@ impl Demo {
 
     /// Prints what to try.
     fn invite(&self) -> io::Result<()> {
-        let lifetime = Duration::from_secs(12 * 3600);
-        let token = self.token().expires_in(lifetime);
-        let url = format!("http://{}/orders/1", self.envoy.address());
-        let curl = format!("curl -i -H 'host: {HOST}' {url}");
+        let token = good_token(&self.issuer).expires_in(Duration::from_secs(12 * 3600));
+        let curl = format!(
+            "curl -i -H 'host: {HOST}' http://{}/orders/1",
+            self.envoy.address()
+        );
+        let folder = self.portcullis.folder();
         let mut out = io::stdout().lock();
         writeln!(out, "\nEverything runs until Ctrl-C. To try:\n")?;
         writeln!(out, "{curl}\n")?;
@@ -310,7 +177,7 @@ impl Demo {
         writeln!(out, "{curl} -H 'authorization: Bearer {}'\n", token.sign())?;
         writeln!(
             out,
-            "{curl} -H 'authorization: Bearer {}' -X POST\n",
+            "{curl} -X POST -H 'authorization: Bearer {}'\n",
             token.scope("orders.write").sign()
         )?;
         writeln!(
@@ -320,69 +187,64 @@ impl Demo {
         )?;
         writeln!(
             out,
-            "Edit the catalog, it takes effect at once:  {}",
-            self.portcullis
-                .folder()
-                .join("catalog")
-                .join(CATALOG_FILE)
-                .display()
+            "The catalog, which takes effect once saved: {}",
+            folder.join("catalog").join(CATALOG_FILE).display()
         )?;
         writeln!(
             out,
-            "Decisions:  tail -f {}",
-            self.portcullis.folder().join("stdout").display()
+            "The decisions: tail -f {}",
+            folder.join("stdout").display()
         )
     }
 }
 
-fn with_token(
-    title: &'static str,
-    sent: &str,
-    token: &Token,
-    status: u16,
-    outcome: Result<Option<&'static str>, &'static str>,
-) -> Step {
-    let headers = vec![("authorization", format!("Bearer {}", token.sign()))];
-    Step {
-        title,
-        sent: sent.to_owned(),
-        method: "GET",
-        headers,
-        status,
-        outcome,
+impl Seen {
+    /// The upstream answers with what it saw.
+    fn in_answer(response: &Response) -> Self {
+        let mut answer = response.json();
+        let headers = answer
+            .get_mut("headers")
+            .map(Value::take)
+            .unwrap_or_default();
+        Self(serde_json::from_value(headers).unwrap_or_default())
+    }
+
+    /// Every value of what an upstream may take for this header.
+    fn values(&self, name: &str) -> Vec<&str> {
+        let same = self
+            .0
+            .iter()
+            .filter(|(found, _)| found.replace('_', "-").eq_ignore_ascii_case(name));
+        same.map(|(_, value)| value.as_str()).collect()
+    }
+
+    fn a_credential(&self) -> bool {
+        !(self.values("authorization").is_empty() && self.values("x-api-key").is_empty())
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = Vec::new();
+        for name in ["x-user", "x-application"] {
+            words.extend(
+                self.values(name)
+                    .iter()
+                    .map(|value| format!("{name}: {value}")),
+            );
+        }
+        words.push(
+            if self.a_credential() {
+                "the credential"
+            } else {
+                "no credential"
+            }
+            .to_owned(),
+        );
+        words.join(", ")
     }
 }
 
-/// The headers that the upstream says that it saw.
-fn seen(response: &Response) -> Vec<(String, String)> {
-    serde_json::from_value(response.json()["headers"].take()).unwrap_or_default()
-}
-
-/// The headers by which an upstream is told who calls, and whether a credential came along.
-fn told_upstream(seen: &[(String, String)]) -> String {
-    let told = |name: &str| {
-        ["x-user", "x-application"].contains(&&*name.to_ascii_lowercase().replace('_', "-"))
-    };
-    let identity = seen
-        .iter()
-        .filter(|(name, _)| told(name))
-        .map(|(name, value)| format!("{name}: {value}"));
-    let credential = |name: &str| ["authorization", "x-api-key"].contains(&name);
-    let kept = seen.iter().any(|(name, _)| credential(name));
-    let mut parts: Vec<String> = identity.collect();
-    parts.push(
-        if kept {
-            "the credential"
-        } else {
-            "no credential"
-        }
-        .to_owned(),
-    );
-    parts.join(", ")
-}
-
-fn row(out: &mut impl Write, [step, sent, got, code, upstream]: [&str; 5]) -> io::Result<()> {
-    writeln!(out, "{step:<24} {sent:<42} {got:<4} {code:<19} {upstream}")
+fn row(out: &mut StdoutLock<'_>, [step, sent, got, code, seen]: [&str; 5]) -> io::Result<()> {
+    writeln!(out, "{step:<24} {sent:<46} {got:<4} {code:<19} {seen}")
 }
 
 fn wait_for_interrupt() -> io::Result<()> {
@@ -398,43 +260,4 @@ fn wait_for_interrupt() -> io::Result<()> {
             _ = terminate.recv() => Ok(()),
         }
     })
-}
-
-/// The catalog of the story, with the application `shop` in this state.
-fn catalog(issuer: &Issuer, state: &str) -> String {
-    let api = json!({
-        "title": "orders", "version": "1.0.0", "hosts": [HOST], "basePath": "/orders",
-        "authenticators": ["partners", "keys"],
-        "operations": [
-            { "methods": ["GET"], "path": "/{id}" },
-            { "methods": ["POST"], "path": "/{id}", "scopes": { "anyOf": ["orders.write"] } },
-        ],
-        "upstream": { "headers": { "x-user": "{principal.subject}", "x-application": "{application.name}" } },
-    });
-    let shop = json!({
-        "state": state,
-        "clients": [{ "issuer": issuer.url(), "clientId": "shop-app" }],
-        "apiKeys": [{ "name": "demo", "digest": key_digest(KEY) }],
-        "subscriptions": [{ "api": "orders", "plan": "gold" }],
-    });
-    let stranger = json!({ "clients": [{ "issuer": issuer.url(), "clientId": "stranger-app" }] });
-    let gold = json!({ "limits": [{ "amount": 10_000, "per": "day", "key": "application" }] });
-    let documents = [
-        ("Api", "orders", api),
-        ("Application", "shop", shop),
-        ("Application", "stranger", stranger),
-        ("Plan", "gold", gold),
-    ];
-    documents
-        .map(|(kind, name, spec)| document(kind, name, &spec))
-        .join("---\n")
-}
-
-fn document(kind: &str, name: &str, spec: &Value) -> String {
-    let document = json!({ "apiVersion": "portcullis.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec });
-    // JSON is YAML.
-    format!(
-        "{}\n",
-        serde_json::to_string_pretty(&document).expect("JSON")
-    )
 }

@@ -4,7 +4,7 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     reason = "what fails here fails a test, which should stop and say why"
 )]
 
