@@ -14,7 +14,7 @@ use crate::catalog::model::{Api, ApiIndex, Direction, Operation, PreflightRule};
 use crate::catalog::router::{Match, NoMatch};
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::exemption::Exemption;
-use crate::check::request::{DownstreamRequest, NormalPath};
+use crate::check::request::{DownstreamRequest, without_parameters};
 use crate::check::response::ApiAnswers;
 use crate::upstream::mutations::{OwnedHeaders, PreparedMutations};
 
@@ -157,7 +157,7 @@ impl Snapshot {
         listener: &ListenerRules,
     ) -> Result<Routed<'_>, Stop> {
         let found = self.find(request, request.path(), listener.direction);
-        if let Some(plain) = request.path().without_parameters()
+        if let Some(plain) = without_parameters(request.path())
             && found != self.find(request, &plain, listener.direction)
         {
             return Err(Denial::new(
@@ -169,8 +169,8 @@ impl Snapshot {
         tracing::trace!(
             target: "portcullis::explain",
             stage = "route",
-            host = request.host().as_str(),
-            path = request.path().as_str(),
+            host = request.host(),
+            path = request.path(),
             method = request.method(),
             named = request.api_extension(),
             ?found,
@@ -196,17 +196,12 @@ impl Snapshot {
     fn find(
         &self,
         request: &DownstreamRequest,
-        path: &NormalPath,
+        path: &str,
         direction: Direction,
     ) -> Result<Match, NoMatch> {
         let router = self.catalog.router();
         let Some(named) = request.api_extension() else {
-            return router.find(
-                direction,
-                request.host().as_str(),
-                path.as_str(),
-                request.method(),
-            );
+            return router.find(direction, request.host(), path, request.method());
         };
         let named = if named.contains('/') {
             named.into()
@@ -218,7 +213,7 @@ impl Snapshot {
                 .api(*at)
                 .is_some_and(|api| api.direction == direction)
         });
-        router.find_operation(api.ok_or(NoMatch::Host)?, path.as_str(), request.method())
+        router.find_operation(api.ok_or(NoMatch::Host)?, path, request.method())
     }
 
     /// A preflight request names no operation of its own: where the Api lets those pass, so does one

@@ -184,8 +184,8 @@ impl RequestSummary {
     fn of(request: &DownstreamRequest) -> Self {
         Self {
             method: request.method().into(),
-            host: request.host().as_str().into(),
-            path: request.path().as_str().into(),
+            host: request.host().into(),
+            path: request.path().into(),
             id: request.id().into(),
         }
     }

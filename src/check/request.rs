@@ -5,20 +5,21 @@
 //! (`x-forwarded-*`, `source.service`, method overrides) is read for a decision.
 
 mod host;
+mod message;
 mod path;
+mod wire;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use envoy_types::pb::envoy::config::core::v3::address::Address as AddressVariant;
-use envoy_types::pb::envoy::config::core::v3::{Address, HeaderMap};
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer};
-use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
-use prost::Message as _;
+use bytes::Bytes;
 
 use crate::check::decision::{Denial, Reason};
+use crate::check::request::message::{Http, Message, Source};
+use crate::check::request::wire::{Malformed, Span};
 
 pub use host::Host;
-pub use path::NormalPath;
+pub use path::{NormalPath, without_parameters};
 
 /// The context extension by which an Envoy route names the Api.
 pub const API_EXTENSION: &str = "portcullis.api";
@@ -32,17 +33,26 @@ pub enum Decoded {
     NoHttp,
 }
 
-/// The HTTP request that a check is about, with host and path in normal form.
+/// The HTTP request that a check is about, with host and path in normal form: parts of the frame
+/// that was received, wherever they came in that form.
 pub struct DownstreamRequest {
-    id: Box<str>,
-    method: Box<str>,
-    host: Host,
-    path: NormalPath,
-    query: Box<str>,
-    headers: Headers,
+    frame: Bytes,
+    id: Span,
+    method: Span,
+    host: Text,
+    path: Text,
+    query: Span,
+    headers: Vec<(Span, Span)>,
     source: PeerAddress,
-    source_principal: Box<str>,
-    api_extension: Option<Box<str>>,
+    source_principal: Span,
+    api_extension: Option<Span>,
+}
+
+/// A text that stands in the frame, or had to be rewritten.
+#[derive(Debug)]
+enum Text {
+    Received(Span),
+    Rewritten(Box<str>),
 }
 
 /// The values that stand under one name.
@@ -56,11 +66,14 @@ pub enum Values<'a> {
     Several,
 }
 
-/// The client's headers, names in lower case, in the order received, without pseudo headers.
+/// The client's headers, in the order received, without pseudo headers.
 ///
 /// Where Envoy sends the map form, lines of one name have been joined by commas already.
-#[derive(Default)]
-pub struct Headers(Vec<(Box<str>, Box<str>)>);
+#[derive(Clone, Copy)]
+pub struct Headers<'a> {
+    frame: &'a [u8],
+    entries: &'a [(Span, Span)],
+}
 
 /// The address of a connection's far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,30 +88,36 @@ pub enum PeerAddress {
 ///
 /// # Errors
 /// `request_malformed` where the message, the host or the path cannot be read in one way only.
-pub fn decode(message: &[u8]) -> Result<Decoded, Denial> {
-    let check = CheckRequest::decode(message)
-        .map_err(|error| malformed(format!("the check cannot be decoded: {error}")))?;
-    let mut attributes = check.attributes.unwrap_or_default();
-    let Some(http) = attributes.request.take().and_then(|request| request.http) else {
+pub fn decode(frame: Bytes) -> Result<Decoded, Denial> {
+    let message =
+        Message::read(&frame).map_err(|Malformed| malformed("the check cannot be decoded"))?;
+    let Message {
+        source,
+        http: Some(http),
+        context_extensions,
+    } = message
+    else {
         return Ok(Decoded::NoHttp);
     };
-    let request = DownstreamRequest::from_attributes(attributes, http)?;
+    let request = DownstreamRequest::new(frame, http, source, &context_extensions)?;
     tracing::trace!(
         target: "portcullis::explain",
         stage = "decode",
         found = "an HTTP request",
         method = request.method(),
-        host = request.host().as_str(),
-        path = request.path().as_str(),
+        host = request.host(),
+        path = request.path(),
         headers = ?request.headers(),
     );
     Ok(Decoded::Http(request))
 }
 
 impl DownstreamRequest {
-    fn from_attributes(
-        mut attributes: AttributeContext,
-        http: HttpRequest,
+    fn new(
+        frame: Bytes,
+        http: Http,
+        source: Option<Source>,
+        extensions: &[(Span, Span)],
     ) -> Result<Self, Denial> {
         if http.method.is_empty() {
             return Err(malformed("there is no method"));
@@ -106,61 +125,73 @@ impl DownstreamRequest {
         if http.path.is_empty() {
             return Err(malformed("there is no path to judge"));
         }
-        let host = Host::parse(&http.host).map_err(malformed)?;
-        let (path, query) = http.path.split_once('?').unwrap_or((&http.path, ""));
+        let target = http.path.text(&frame);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         if query.contains('#') {
             return Err(malformed("a fragment in the query"));
         }
-        let path = NormalPath::parse(path).map_err(malformed)?;
-        let query = query.into();
-        let (source, source_principal) = peer(attributes.source.take());
+        let path_span = http.path.part(0, path.len());
+        let query_span = http.path.part(target.len() - query.len(), target.len());
+        let path = Text::of(
+            path_span,
+            NormalPath::parse(path).map_err(malformed)?.into_text(),
+        );
+        let host = Host::parse(http.host.text(&frame))
+            .map_err(malformed)?
+            .into_text();
+        let host = Text::of(http.host, host);
+        let extension = extensions
+            .iter()
+            .rev()
+            .find(|(name, _)| name.of(&frame) == API_EXTENSION.as_bytes());
+        let api_extension = extension.map(|(_, api)| *api);
+        let source = source.unwrap_or_default();
+        let ip = source.ip.and_then(|ip| ip.text(&frame).parse().ok());
         Ok(Self {
-            id: http.id.into(),
-            method: http.method.into(),
+            id: http.id,
+            method: http.method,
             host,
             path,
-            query,
-            headers: match http.header_map {
-                Some(map) => Headers::from_raw(map),
-                None => Headers::from_pairs(http.headers),
-            },
-            source,
-            source_principal,
-            api_extension: attributes
-                .context_extensions
-                .remove(API_EXTENSION)
-                .map(Into::into),
+            query: query_span,
+            headers: http.headers,
+            source: ip.map_or(PeerAddress::Other, PeerAddress::Ip),
+            source_principal: source.principal,
+            api_extension,
+            frame,
         })
     }
 
     /// Envoy's id of the stream; the same for each try of one check.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.id.text(&self.frame)
     }
 
     /// The method, as sent.
     #[must_use]
     pub fn method(&self) -> &str {
-        &self.method
+        self.method.text(&self.frame)
     }
 
-    /// The host, without port.
+    /// The host, in normal form, without port ([`Host`]).
     #[must_use]
-    pub fn host(&self) -> &Host {
-        &self.host
+    pub fn host(&self) -> &str {
+        self.host.text(&self.frame)
     }
 
-    /// The path, without query.
+    /// The path, in normal form, without query ([`NormalPath`]).
     #[must_use]
-    pub fn path(&self) -> &NormalPath {
-        &self.path
+    pub fn path(&self) -> &str {
+        self.path.text(&self.frame)
     }
 
     /// The client's headers.
     #[must_use]
-    pub fn headers(&self) -> &Headers {
-        &self.headers
+    pub fn headers(&self) -> Headers<'_> {
+        Headers {
+            frame: &self.frame,
+            entries: &self.headers,
+        }
     }
 
     /// The address that Envoy found for the client.
@@ -172,13 +203,13 @@ impl DownstreamRequest {
     /// The identity of the client's certificate, as Envoy verified it; empty without one.
     #[must_use]
     pub fn source_principal(&self) -> &str {
-        &self.source_principal
+        self.source_principal.text(&self.frame)
     }
 
     /// The Api that the Envoy route names, if it names one.
     #[must_use]
     pub fn api_extension(&self) -> Option<&str> {
-        self.api_extension.as_deref()
+        self.api_extension.map(|api| api.text(&self.frame))
     }
 
     /// The parameter `name` of the query, not decoded; names are compared decoded.
@@ -186,6 +217,7 @@ impl DownstreamRequest {
     pub fn query_parameter(&self, name: &str) -> Values<'_> {
         let parameters = self
             .query
+            .text(&self.frame)
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         one_of(
@@ -199,21 +231,28 @@ impl DownstreamRequest {
     /// commas are told apart.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Values<'_> {
-        let lines = self.headers.all("cookie");
-        let cookies = lines
-            .flat_map(|line| line.split([';', ',']))
-            .filter_map(|pair| pair.split_once('='));
-        one_of(
-            cookies
-                .filter(|(key, _)| key.trim() == name)
-                .map(|(_, value)| value.trim()),
-        )
+        let mut found = Values::Absent;
+        for line in self.headers().all("cookie") {
+            let Some(line) = line else {
+                return Values::Several;
+            };
+            let cookies = line
+                .split([';', ','])
+                .filter_map(|pair| pair.split_once('='));
+            for (_, value) in cookies.filter(|(key, _)| key.trim() == name) {
+                if found != Values::Absent {
+                    return Values::Several;
+                }
+                found = Values::One(value.trim());
+            }
+        }
+        found
     }
 
     /// Whether the client speaks gRPC, and so reads `grpc-status` and not a body.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        let Values::One(content_type) = self.headers.get("content-type") else {
+        let Values::One(content_type) = self.headers().get("content-type") else {
             return false;
         };
         content_type
@@ -224,63 +263,67 @@ impl DownstreamRequest {
     /// Whether this is a CORS preflight request (Fetch standard, "CORS-preflight request").
     #[must_use]
     pub fn is_preflight(&self) -> bool {
-        &*self.method == "OPTIONS"
-            && matches!(self.headers.get("origin"), Values::One(_))
+        self.method() == "OPTIONS"
+            && matches!(self.headers().get("origin"), Values::One(_))
             && matches!(
-                self.headers.get("access-control-request-method"),
+                self.headers().get("access-control-request-method"),
                 Values::One(_)
             )
     }
 }
 
-impl Headers {
-    fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        let pairs = pairs.into_iter().filter(|(name, _)| !name.starts_with(':'));
-        Self(
-            pairs
-                .map(|(mut name, value)| {
-                    name.make_ascii_lowercase();
-                    (name.into_boxed_str(), value.into_boxed_str())
-                })
-                .collect(),
-        )
-    }
-
-    /// Reads the raw form. Bytes that are no UTF-8 become U+FFFD, which no credential contains.
-    fn from_raw(map: HeaderMap) -> Self {
-        Self::from_pairs(map.headers.into_iter().map(|header| {
-            let value = if header.raw_value.is_empty() {
-                header.value
-            } else {
-                String::from_utf8_lossy(&header.raw_value).into_owned()
-            };
-            (header.key, value)
-        }))
-    }
-
+impl<'a> Headers<'a> {
     /// The values under `name`, which is in lower case.
     #[must_use]
-    pub fn get(&self, name: &str) -> Values<'_> {
-        one_of(self.all(name))
+    pub fn get(self, name: &str) -> Values<'a> {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (None, _) => Values::Absent,
+            (Some(Some(value)), None) => Values::One(value),
+            (Some(_), _) => Values::Several,
+        }
     }
 
-    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.0
+    /// Every value under `name`; none for one that is no UTF-8.
+    pub(crate) fn all(self, name: &str) -> impl Iterator<Item = Option<&'a str>> {
+        let named = self
+            .entries
             .iter()
-            .filter(move |(key, _)| **key == *name)
-            .map(|(_, value)| &**value)
+            .filter(move |(key, _)| key.of(self.frame).eq_ignore_ascii_case(name.as_bytes()));
+        named.map(move |(_, value)| std::str::from_utf8(value.of(self.frame)).ok())
     }
 
     /// Every name, as often as it stands.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| &**name)
+    pub fn names(self) -> impl Iterator<Item = &'a str> {
+        let names = self
+            .entries
+            .iter()
+            .map(move |(name, _)| name.text(self.frame));
+        names.filter(|name| !name.starts_with(':'))
     }
 }
 
 /// A header may be a credential: `Debug` tells the names only.
-impl std::fmt::Debug for Headers {
+impl std::fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Text {
+    /// `text`, which stands at the start of `received` where it is borrowed.
+    fn of(received: Span, text: Cow<'_, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Self::Received(received.part(0, text.len())),
+            Cow::Owned(text) => Self::Rewritten(text.into()),
+        }
+    }
+
+    fn text<'a>(&'a self, frame: &'a [u8]) -> &'a str {
+        match self {
+            Self::Received(span) => span.text(frame),
+            Self::Rewritten(text) => text,
+        }
     }
 }
 
@@ -288,14 +331,14 @@ impl std::fmt::Debug for Headers {
 impl std::fmt::Debug for DownstreamRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DownstreamRequest")
-            .field("id", &self.id)
-            .field("method", &self.method)
-            .field("host", &self.host)
-            .field("path", &self.path)
-            .field("headers", &self.headers)
+            .field("id", &self.id())
+            .field("method", &self.method())
+            .field("host", &self.host())
+            .field("path", &self.path())
+            .field("headers", &self.headers())
             .field("source", &self.source)
-            .field("source_principal", &self.source_principal)
-            .field("api_extension", &self.api_extension)
+            .field("source_principal", &self.source_principal())
+            .field("api_extension", &self.api_extension())
             .finish_non_exhaustive()
     }
 }
@@ -329,25 +372,6 @@ fn hex(byte: u8) -> Option<u8> {
     char::from(byte)
         .to_digit(16)
         .and_then(|digit| u8::try_from(digit).ok())
-}
-
-fn peer(peer: Option<Peer>) -> (PeerAddress, Box<str>) {
-    let Some(peer) = peer else {
-        return (PeerAddress::Other, "".into());
-    };
-    (address(peer.address), peer.principal.into())
-}
-
-fn address(address: Option<Address>) -> PeerAddress {
-    match address.and_then(|address| address.address) {
-        Some(AddressVariant::SocketAddress(socket)) => socket
-            .address
-            .parse()
-            .map_or(PeerAddress::Other, PeerAddress::Ip),
-        Some(AddressVariant::Pipe(_) | AddressVariant::EnvoyInternalAddress(_)) | None => {
-            PeerAddress::Other
-        }
-    }
 }
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Denial {

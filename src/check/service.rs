@@ -132,7 +132,7 @@ impl AuthorizationService {
             }
             Ok(Ok(message)) => message,
         };
-        match decode(&message) {
+        match decode(message) {
             Err(denial) => self.unread(Decision::Deny(denial), started),
             Ok(Decoded::NoHttp) => self.unread(self.without_http(), started),
             Ok(Decoded::Http(request)) => {

@@ -106,7 +106,7 @@ fn without_cookie(request: &DownstreamRequest, name: &str) -> Option<HeaderValue
     let Values::One(_) = request.cookie(name) else {
         return None;
     };
-    let lines: Vec<&str> = request.headers().all("cookie").collect();
+    let lines: Vec<&str> = request.headers().all("cookie").flatten().collect();
     let left = lines
         .iter()
         .flat_map(|line| line.split([';', ',']))

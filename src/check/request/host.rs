@@ -1,19 +1,20 @@
 //! The host of a request, in normal form: lower case, without port and final dot.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 /// A host in normal form: a DNS name (RFC 1123 section 2.1), an IPv4 address, or an IPv6 address
 /// in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Host(Box<str>);
+pub struct Host<'a>(Cow<'a, str>);
 
-impl Host {
+impl<'a> Host<'a> {
     /// Reads a host as it stands in `:authority`, with or without port.
     ///
     /// # Errors
     /// Says what is wrong where the text is no host and port: lists, user information, empty
     /// labels, other characters than letters, digits and inner hyphens, a port above 65535.
-    pub fn parse(authority: &str) -> Result<Self, &'static str> {
+    pub fn parse(authority: &'a str) -> Result<Self, &'static str> {
         let (host, port) = split_port(authority)?;
         if let Some(port) = port {
             check_port(port)?;
@@ -28,13 +29,22 @@ impl Host {
         }
         let name = host.strip_suffix('.').unwrap_or(host);
         check_name(name)?;
-        Ok(Self(name.to_ascii_lowercase().into()))
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Ok(Self(name.to_ascii_lowercase().into()));
+        }
+        Ok(Self(name.into()))
     }
 
     /// The host.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text: borrowed where the authority begins with it as it is.
+    #[must_use]
+    pub fn into_text(self) -> Cow<'a, str> {
+        self.0
     }
 }
 

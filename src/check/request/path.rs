@@ -5,19 +5,24 @@
 //! way than we do is refused: dot segments, escaped slashes, backslashes, percent signs and NUL,
 //! control bytes, fragments.
 
+use std::borrow::Cow;
+
 /// A path in normal form: begins with a slash, has no dot segment, no empty segment but the last,
 /// and no escape of an unreserved character.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NormalPath(Box<str>);
+pub struct NormalPath<'a>(Cow<'a, str>);
 
-impl NormalPath {
+impl<'a> NormalPath<'a> {
     /// Reads a path without query.
     ///
     /// # Errors
     /// Says what is wrong where the path could be read in two ways.
-    pub fn parse(raw: &str) -> Result<Self, &'static str> {
+    pub fn parse(raw: &'a str) -> Result<Self, &'static str> {
         if !raw.starts_with('/') {
             return Err("the path does not begin with a slash");
+        }
+        if is_plain(raw) {
+            return Ok(Self(raw.into()));
         }
         let mut path = String::with_capacity(raw.len());
         let mut rest = raw.bytes();
@@ -44,27 +49,48 @@ impl NormalPath {
         &self.0
     }
 
-    /// The path without the parameters of its segments (`;x=1`, RFC 3986 section 3.3), where it
-    /// has any: some upstreams cut them off before they look at the path.
+    /// The text: borrowed where the path came in normal form.
     #[must_use]
-    pub fn without_parameters(&self) -> Option<Self> {
-        self.0.contains(';').then(|| {
-            let segments = self
-                .0
-                .split('/')
-                .map(|segment| segment.split(';').next().unwrap_or(""));
-            let mut path = String::with_capacity(self.0.len());
-            for segment in segments.skip(1) {
-                if !(segment.is_empty() && path.ends_with('/')) {
-                    if !path.ends_with('/') {
-                        path.push('/');
-                    }
-                    path.push_str(segment);
-                }
-            }
-            Self(path.into())
-        })
+    pub fn into_text(self) -> Cow<'a, str> {
+        self.0
     }
+}
+
+/// `path`, which is in normal form, without the parameters of its segments (`;x=1`, RFC 3986
+/// section 3.3), where it has any: some upstreams cut them off before they look at the path.
+#[must_use]
+pub fn without_parameters(path: &str) -> Option<String> {
+    if !path.contains(';') {
+        return None;
+    }
+    let segments = path
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or(""));
+    let mut plain = String::with_capacity(path.len());
+    for segment in segments.skip(1) {
+        if !(segment.is_empty() && plain.ends_with('/')) {
+            if !plain.ends_with('/') {
+                plain.push('/');
+            }
+            plain.push_str(segment);
+        }
+    }
+    Some(plain)
+}
+
+/// Whether there is nothing in `raw` that has more than one reading: unreserved characters, and
+/// slashes and dots that do not follow a slash.
+fn is_plain(raw: &str) -> bool {
+    let mut after_slash = false;
+    raw.bytes().all(|byte| {
+        let plain = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => true,
+            b'/' | b'.' => !after_slash,
+            _ => false,
+        };
+        after_slash = byte == b'/';
+        plain
+    })
 }
 
 /// Decodes an escape of an unreserved character and keeps any other, in upper case.
@@ -168,12 +194,7 @@ mod tests {
 
     #[test]
     fn parameters_can_be_cut_off() {
-        let cut = |path| {
-            NormalPath::parse(path)
-                .unwrap()
-                .without_parameters()
-                .map(|path| path.0.into_string())
-        };
+        let cut = |path| without_parameters(NormalPath::parse(path).unwrap().as_str());
         assert_eq!(cut("/a/b"), None);
         assert_eq!(cut("/a;x=1/b;y").as_deref(), Some("/a/b"));
         assert_eq!(cut("/;x/a").as_deref(), Some("/a"));
