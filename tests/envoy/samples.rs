@@ -33,11 +33,11 @@ fn hardened_envoy(authz: SocketAddr, upstream: SocketAddr) -> Envoy {
             "127.0.0.1, port_value: 0".to_owned(),
         ),
         (
-            "portcullis, port_value: 9001",
+            "127.0.0.1, port_value: 9001",
             format!("127.0.0.1, port_value: {}", authz.port()),
         ),
         (
-            "httpbin, port_value: 80",
+            "127.0.0.1, port_value: 8080",
             format!("127.0.0.1, port_value: {}", upstream.port()),
         ),
     ] {
