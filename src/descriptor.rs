@@ -23,9 +23,8 @@ pub fn check_request_from_json(json: &str) -> anyhow::Result<Vec<u8>> {
         .context("the descriptors have no CheckRequest")?;
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message =
-        DynamicMessage::deserialize_with_options(message, &mut deserializer, &options)
-            .context("this is no CheckRequest")?;
+    let message = DynamicMessage::deserialize_with_options(message, &mut deserializer, &options)
+        .context("this is no CheckRequest")?;
     deserializer
         .end()
         .context("something follows the CheckRequest")?;
@@ -175,7 +174,14 @@ mod tests {
         let ours = pool.get_message_by_name(CHECK_REQUEST).unwrap();
         let message = DynamicMessage::decode(ours, &*check.encode_to_vec()).unwrap();
         let json = serde_json::to_string(&message).unwrap();
-        for value in ["sni.example", "spiffe://td/ns/a", "portcullis.api", "/run/s", "\"1.5\"", "-1"] {
+        for value in [
+            "sni.example",
+            "spiffe://td/ns/a",
+            "portcullis.api",
+            "/run/s",
+            "\"1.5\"",
+            "-1",
+        ] {
             let value = value.trim_matches('"');
             assert!(json.contains(value), "{value} is lost: {json}");
         }
