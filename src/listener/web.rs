@@ -44,3 +44,35 @@ impl Listener for Incoming {
         Ok(self.address().clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::admin::observe;
+    use crate::readiness::Readiness;
+    use crate::shutdown::Servers;
+    use crate::task::Tasks;
+    use crate::telemetry::metrics::Metrics;
+
+    #[tokio::test]
+    async fn monitoring_is_answered_over_http() {
+        let metrics = Metrics::new(jiff::Timestamp::UNIX_EPOCH);
+        let loopback = ListenAddress::loopback(0);
+        let incoming = Incoming::bind(&"observe".into(), &loopback, accept_limits(), &metrics);
+        let incoming = incoming.await.unwrap();
+        let address = incoming.address().to_string();
+        let router = observe::router(Readiness::new(), metrics);
+        Servers::new().run(&Tasks::new(), "observe", serve(incoming, router));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("application/openmetrics-text"));
+        assert!(answer.contains(r#"portcullis_connections{listener="observe"} 1"#));
+    }
+}
