@@ -35,7 +35,12 @@ pub mod catalog;
 pub mod header;
 pub mod usage;
 
+pub mod admin;
 pub mod config;
+pub mod descriptor;
+pub mod listener;
+pub mod shutdown;
+pub mod telemetry;
 
 pub mod clock;
 pub mod problem;
