@@ -4,6 +4,7 @@
 //! on, one that verified ends the search, one that found its credential bad stops it. A request
 //! that carries any credential of the Api's authenticators is never anonymous.
 
+pub mod algorithm;
 pub mod api_key;
 pub mod app_id;
 pub mod credential;

@@ -38,6 +38,8 @@ pub mod usage;
 pub mod config;
 
 pub mod clock;
+pub mod http_client;
+pub mod json;
 pub mod problem;
 pub mod readiness;
 pub mod secret;
