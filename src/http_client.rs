@@ -77,10 +77,7 @@ impl HttpClient {
     /// # Errors
     /// Where there is no such document, or none in time.
     pub async fn get_json(&self, url: &Url, limit: usize) -> Result<Value, HttpError> {
-        let request = self
-            .0
-            .get(url.clone())
-            .header("accept", "application/json");
+        let request = self.0.get(url.clone()).header("accept", "application/json");
         let mut response = request.send().await.map_err(transport)?;
         if response.status() != http::StatusCode::OK {
             return Err(HttpError::Status(response.status().as_u16()));

@@ -2,6 +2,7 @@
 //!
 //! `none` is not among them and cannot be named.
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
@@ -9,7 +10,6 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
 };
-use aws_lc_rs::hmac;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -192,7 +192,9 @@ mod tests {
             let written = serde_json::to_value(algorithm).unwrap();
             assert_eq!(written, algorithm.name());
         }
-        for name in ["none", "None", "NONE", "rs256", "HS1", "", "ES256K", "RSA-OAEP"] {
+        for name in [
+            "none", "None", "NONE", "rs256", "HS1", "", "ES256K", "RSA-OAEP",
+        ] {
             assert_eq!(Algorithm::parse(name), None, "{name}");
         }
         assert_eq!(Algorithm::parse("Ed25519"), Some(Algorithm::EdDsa));

@@ -8,8 +8,8 @@ mod pem;
 
 use std::fmt;
 
-use aws_lc_rs::signature::ParsedPublicKey;
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::ParsedPublicKey;
 use serde_json::Value;
 
 use crate::authentication::algorithm::{Algorithm, Family, RsaParts};

@@ -76,7 +76,10 @@ pub(super) fn read_set(document: &Value) -> Result<KeySet, KeySetError> {
             skipped.push(format!("key {at}: it is no object"));
             continue;
         };
-        if PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member)) {
+        if PRIVATE_MEMBERS
+            .iter()
+            .any(|member| jwk.contains_key(*member))
+        {
             return Err(KeySetError::PrivateMembers(at));
         }
         match admit(jwk) {
@@ -170,7 +173,9 @@ fn read_parts(jwk: &Map<String, Value>) -> Result<Parts, &'static str> {
     match text("kty") {
         Some("RSA") => Parts::rsa(&bytes("n")?, &bytes("e")?),
         Some("EC") => {
-            let curve = text("crv").and_then(Curve::parse).ok_or("a `crv` that we do not know")?;
+            let curve = text("crv")
+                .and_then(Curve::parse)
+                .ok_or("a `crv` that we do not know")?;
             let (x, y) = (bytes("x")?, bytes("y")?);
             if x.len() != curve.coordinate_bytes() || y.len() != curve.coordinate_bytes() {
                 return Err("coordinates of another length than the curve's");
