@@ -2,4 +2,5 @@
 
 pub mod findings;
 pub mod reader;
+pub(crate) mod tagged;
 pub mod value;

@@ -43,6 +43,8 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub mod clock;
+pub mod http_client;
+pub mod json;
 pub mod problem;
 pub mod readiness;
 pub mod secret;
