@@ -22,9 +22,10 @@ use crate::config::value::{HumanDuration, SecretSource};
 use crate::listener::address::ListenAddress;
 use crate::snapshot::{ListenerRules, NoHttpRule, Unmatched};
 
-/// One listener.
+/// One listener. Its `type` is read first ([`crate::config::tagged`]).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
+#[schemars(tag = "type")]
 pub enum ListenerConfig {
     /// Answers the checks of Envoy.
     Check(CheckListener),

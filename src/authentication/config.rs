@@ -16,7 +16,6 @@ use crate::authentication::{ANONYMOUS, Authenticator};
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
-use crate::config::tagged::tagged;
 use crate::config::value::SecretSource;
 use crate::header::{HeaderName, is_token_byte};
 use crate::secret::MacKey;
@@ -25,18 +24,17 @@ use crate::snapshot::Authenticators;
 /// The `authenticators` section, by name.
 pub type AuthenticatorConfigs = BTreeMap<String, AuthenticatorConfig>;
 
-tagged! {
-    /// A way to find out who calls.
-    #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-    #[serde(tag = "type", rename_all = "camelCase")]
-    pub enum AuthenticatorConfig {
-        /// JSON Web Tokens of an issuer.
-        Jwt(JwtConfig) = "jwt",
-        /// API keys of the catalog's applications.
-        ApiKey(ApiKeyConfig) = "apiKey",
-        /// App ids of the catalog's applications, with a key where they have one.
-        AppId(AppIdConfig) = "appId",
-    }
+/// A way to find out who calls. Its `type` is read first ([`crate::config::tagged`]).
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(tag = "type")]
+pub enum AuthenticatorConfig {
+    /// JSON Web Tokens of an issuer.
+    Jwt(JwtConfig),
+    /// API keys of the catalog's applications.
+    ApiKey(ApiKeyConfig),
+    /// App ids of the catalog's applications, with a key where they have one.
+    AppId(AppIdConfig),
 }
 
 /// A place where a credential may sit: exactly one of `header`, `cookie`, `query` and `basic`.
@@ -149,6 +147,23 @@ impl AuthenticatorConfig {
                 AppIdAuthenticator::build(config, name, context).map(Authenticator::AppId)
             }
         }
+    }
+
+    /// The headers that it reads credentials from.
+    #[must_use]
+    pub fn credential_headers(&self) -> Vec<HeaderName> {
+        let places = match self {
+            Self::Jwt(config) => config.credentials.clone(),
+            Self::ApiKey(config) => config.credentials.clone(),
+            Self::AppId(config) => [&config.id[..], &config.key[..]].concat(),
+        };
+        let parsed = places.iter().filter_map(|place| place.parse().ok());
+        let headers = parsed.filter_map(|place| match place {
+            CredentialPlace::Header { name, .. } => Some(name),
+            CredentialPlace::Basic => HeaderName::parse("authorization").ok(),
+            CredentialPlace::Query(_) | CredentialPlace::Cookie(_) => None,
+        });
+        headers.collect()
     }
 
     fn as_jwt(&self) -> Option<&JwtConfig> {
