@@ -13,6 +13,8 @@ pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;
 pub mod principal;
+#[cfg(test)]
+mod testing;
 
 use std::borrow::Cow;
 use std::sync::Arc;
