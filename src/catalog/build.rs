@@ -121,6 +121,7 @@ pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refus
         .iter()
         .map(|(site, document)| plan::build(*site, document, &mut report))
         .collect();
+    warn_of_limits(&documents.plans, &mut report);
     let warnings = report.finish()?;
     let catalog = Catalog::new(
         apis.into_iter().flatten().collect(),
@@ -147,6 +148,17 @@ fn applications<'a>(
         subscription::add_inline(at, *site, document, subscriptions, report);
     }
     applications
+}
+
+fn warn_of_limits(plans: &[(Site<'_>, &PlanDocument)], report: &mut Report) {
+    let with_limits = |(_, plan): &&(Site<'_>, &PlanDocument)| !plan.spec.limits.is_empty();
+    if let Some((site, _)) = plans.iter().find(with_limits) {
+        report.warn(
+            *site,
+            "spec.limits",
+            "the limits of plans are loaded and shown, but not enforced yet",
+        );
+    }
 }
 
 impl<'a> Documents<'a> {

@@ -8,7 +8,7 @@ use crate::config::locator::Locator;
 use crate::config::overrides::{Override, apply};
 use crate::config::reader::Reader;
 use crate::config::yaml::YamlDocument;
-use crate::config::{Config, ConfigSeed, SECTIONS};
+use crate::config::{Config, ConfigSeed, RELOADED_SECTION, SECTIONS};
 use crate::problem::{Problem, Problems};
 use crate::secret::sha256;
 
@@ -117,6 +117,14 @@ impl Loaded {
             ConfigOrigin::File { path, overrides } => Config::load(path, overrides.clone()),
             ConfigOrigin::CommandLine { .. } => Ok(self.clone()),
         }
+    }
+
+    /// The digest of what `authenticators` says.
+    pub(crate) fn authenticators_digest(&self) -> [u8; 32] {
+        self.sections
+            .get(RELOADED_SECTION)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The sections in which `other` says something else.

@@ -53,16 +53,26 @@ impl SourceFiles {
                 Err(error) => problems.extend(of_file(&name, error.to_string())),
             }
         }
+        problems.into_result(Self::new(name, files))
+    }
+
+    /// What is no file: `text`, which is called `name`.
+    #[must_use]
+    pub fn of_text(name: &str, text: &str) -> Self {
+        Self::new(name.to_owned(), vec![(name.to_owned(), text.into())])
+    }
+
+    fn new(path: String, files: Vec<(String, Vec<u8>)>) -> Self {
         let mut digested = Vec::with_capacity(files.len() * 64);
         for (name, bytes) in &files {
             digested.extend(sha256(name.as_bytes()));
             digested.extend(sha256(bytes));
         }
-        problems.into_result(Self {
-            path: name,
+        Self {
+            path,
             files,
             digest: sha256(&digested),
-        })
+        }
     }
 
     /// The digest of their names and contents.
