@@ -10,6 +10,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
 const CHECK_REQUEST: &str = "envoy.service.auth.v3.CheckRequest";
+const CHECK_RESPONSE: &str = "envoy.service.auth.v3.CheckResponse";
 
 /// The bytes of a `CheckRequest` that is given in the JSON form of protobuf; names of fields may be
 /// `snake_case` or `camelCase`.
@@ -29,6 +30,19 @@ pub fn check_request_from_json(json: &str) -> anyhow::Result<Vec<u8>> {
         .end()
         .context("something follows the CheckRequest")?;
     Ok(message.encode_to_vec())
+}
+
+/// The JSON form of an encoded `CheckResponse`.
+///
+/// # Errors
+/// Where it is none.
+pub fn check_response_to_json(message: &[u8]) -> anyhow::Result<serde_json::Value> {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).context("the descriptors are broken")?;
+    let response = pool
+        .get_message_by_name(CHECK_RESPONSE)
+        .context("the descriptors have no CheckResponse")?;
+    let response = DynamicMessage::decode(response, message).context("this is no CheckResponse")?;
+    Ok(serde_json::to_value(response)?)
 }
 
 #[cfg(test)]
