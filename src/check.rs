@@ -64,9 +64,9 @@ impl Checker {
                     route: Some(route),
                 }
             }
-            Ok(Routed::Exempt(exemption)) => Checked {
-                decision: exempt(exemption, snapshot, request),
-                route: None,
+            Ok(Routed::Exempt(exemption, route)) => Checked {
+                decision: exempt(exemption, route.as_ref(), snapshot, request),
+                route,
             },
             Err(stop) => Checked {
                 decision: stop.into(),
@@ -84,9 +84,14 @@ impl Checker {
 
 /// What is ours is stripped from a request that nobody judges, but for one to a host that no Api
 /// claims, which is left as it came.
-fn exempt(exemption: Exemption, snapshot: &Snapshot, request: &DownstreamRequest) -> Decision {
+fn exempt(
+    exemption: Exemption,
+    route: Option<&Route<'_>>,
+    snapshot: &Snapshot,
+    request: &DownstreamRequest,
+) -> Decision {
     let mutations = match exemption {
-        Exemption::Preflight | Exemption::NoHttp => headers::strip(None, snapshot, request),
+        Exemption::Preflight | Exemption::NoHttp => headers::strip(route, snapshot, request),
         Exemption::Unmatched => Mutations::default(),
     };
     Decision::Allow(Grant::exempt(exemption, mutations))

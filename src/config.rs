@@ -10,7 +10,6 @@ pub mod findings;
 pub mod load;
 pub mod locator;
 pub mod overrides;
-pub mod pending;
 pub mod quick;
 pub mod reader;
 pub mod reference;
@@ -27,15 +26,16 @@ use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::authentication::ANONYMOUS;
+use crate::authentication::config::{AuthenticatorConfig, check_all};
 use crate::catalog::build::Known;
 use crate::config::checks::ChecksConfig;
 use crate::config::findings::Findings;
 use crate::config::locator::Locator;
-use crate::config::pending::{
-    AuthenticatorConfig, DecisionLogConfig, ListenerConfig, TelemetryConfig, default_listeners,
-};
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
+use crate::listener::{ListenerConfig, default_listeners};
+use crate::telemetry::TelemetryConfig;
+use crate::usage::decision_log::DecisionLogConfig;
 
 /// The operator's file.
 #[derive(Debug, Clone, JsonSchema)]
@@ -96,16 +96,7 @@ impl Config {
         });
         findings.within("checks", |findings| self.checks.check(findings));
         findings.within("authenticators", |findings| {
-            for (name, authenticator) in &self.authenticators {
-                check_name(name, findings);
-                if name == ANONYMOUS {
-                    findings.wrong(
-                        name,
-                        "this authenticator always exists and cannot be configured",
-                    );
-                }
-                findings.within(name, |findings| authenticator.check(findings));
-            }
+            check_all(&self.authenticators, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));
         findings.within("decisionLog", |findings| self.decision_log.check(findings));

@@ -89,8 +89,8 @@ pub enum NoHttpRule {
 pub enum Routed<'s> {
     /// To an operation of an Api.
     To(Route<'s>),
-    /// To nothing that we judge.
-    Exempt(Exemption),
+    /// To nothing that we judge; the Api is given where there is one.
+    Exempt(Exemption, Option<Route<'s>>),
 }
 
 impl Snapshot {
@@ -180,7 +180,7 @@ impl Snapshot {
             Err(NoMatch::Host)
                 if listener.unmatched == Unmatched::Allow && request.api_extension().is_none() =>
             {
-                return Ok(Routed::Exempt(Exemption::Unmatched));
+                return Ok(Routed::Exempt(Exemption::Unmatched, None));
             }
             Err(no_match) => return self.preflight_or_denied(request, no_match),
         };
@@ -188,7 +188,7 @@ impl Snapshot {
             .route_of(matched)
             .ok_or_else(|| Denial::new(Reason::ApiNotFound, "the api is gone"))?;
         if request.is_preflight() && route.api.preflight == PreflightRule::Pass {
-            return Ok(Routed::Exempt(Exemption::Preflight));
+            return Ok(Routed::Exempt(Exemption::Preflight, Some(route)));
         }
         Ok(Routed::To(route))
     }
@@ -233,15 +233,19 @@ impl Snapshot {
             NoMatch::Path => {
                 Err(Denial::new(Reason::ApiNotFound, "no api lies at the path").into())
             }
-            NoMatch::Operation(at) => match self.catalog.api(at) {
-                Some(api) if request.is_preflight() && api.preflight == PreflightRule::Pass => {
-                    Ok(Routed::Exempt(Exemption::Preflight))
+            NoMatch::Operation(api) => match self.route_of(Match {
+                api,
+                operation: None,
+            }) {
+                Some(route)
+                    if request.is_preflight() && route.api.preflight == PreflightRule::Pass =>
+                {
+                    Ok(Routed::Exempt(Exemption::Preflight, Some(route)))
                 }
-                Some(api) => Err(Denial::new(
-                    Reason::OperationNotFound,
-                    format!("api `{}` has no such operation", api.id),
-                )
-                .into()),
+                Some(route) => {
+                    let detail = format!("api `{}` has no such operation", route.api.id);
+                    Err(Denial::new(Reason::OperationNotFound, detail).into())
+                }
                 None => Err(Denial::new(Reason::OperationNotFound, "the api is gone").into()),
             },
         }

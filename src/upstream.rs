@@ -75,6 +75,13 @@ pub async fn augment(
     permit: Permit,
 ) -> Result<Grant, Stop> {
     let mutations = headers::mutate(route, request, &permit)?;
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "augment",
+        set = ?mutations.set_headers().iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        removed = ?mutations.removed_headers(),
+        removed_from_query = ?mutations.removed_query(),
+    );
     Ok(Grant {
         ground: Ground::Permit,
         mutations,

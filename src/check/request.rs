@@ -33,7 +33,6 @@ pub enum Decoded {
 }
 
 /// The HTTP request that a check is about, with host and path in normal form.
-#[derive(Debug)]
 pub struct DownstreamRequest {
     id: Box<str>,
     method: Box<str>,
@@ -83,7 +82,17 @@ pub fn decode(message: &[u8]) -> Result<Decoded, Denial> {
     let Some(http) = attributes.request.take().and_then(|request| request.http) else {
         return Ok(Decoded::NoHttp);
     };
-    DownstreamRequest::from_attributes(attributes, http).map(Decoded::Http)
+    let request = DownstreamRequest::from_attributes(attributes, http)?;
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "decode",
+        found = "an HTTP request",
+        method = request.method(),
+        host = request.host().as_str(),
+        path = request.path().as_str(),
+        headers = ?request.headers(),
+    );
+    Ok(Decoded::Http(request))
 }
 
 impl DownstreamRequest {
@@ -272,6 +281,22 @@ impl Headers {
 impl std::fmt::Debug for Headers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// The query may hold a credential, and so may each header: `Debug` tells neither.
+impl std::fmt::Debug for DownstreamRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DownstreamRequest")
+            .field("id", &self.id)
+            .field("method", &self.method)
+            .field("host", &self.host)
+            .field("path", &self.path)
+            .field("headers", &self.headers)
+            .field("source", &self.source)
+            .field("source_principal", &self.source_principal)
+            .field("api_extension", &self.api_extension)
+            .finish_non_exhaustive()
     }
 }
 

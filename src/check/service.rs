@@ -89,11 +89,8 @@ impl AuthorizationService {
         let snapshot = self.shared.snapshots.current();
         let answer = match self.shared.permits.try_acquire() {
             Ok(_permit) => {
-                let judged =
-                    AssertUnwindSafe(self.judge(&snapshot, request.into_body(), budget, started));
-                judged.catch_unwind().await.unwrap_or_else(|_| {
-                    self.failed(FaultReason::Internal, "a stage panicked", started)
-                })
+                let judged = self.judge(&snapshot, request.into_body(), budget, started);
+                self.guarded(judged, started).await
             }
             Err(_) => self.failed(
                 FaultReason::Overloaded,
@@ -102,6 +99,12 @@ impl AuthorizationService {
             ),
         };
         codec::write_message(&answer)
+    }
+
+    /// Turns a panic of a stage into a fault.
+    async fn guarded(&self, judged: impl Future<Output = Bytes>, started: Instant) -> Bytes {
+        let judged = AssertUnwindSafe(judged).catch_unwind().await;
+        judged.unwrap_or_else(|_| self.failed(FaultReason::Internal, "a stage panicked", started))
     }
 
     async fn judge(

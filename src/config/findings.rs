@@ -45,7 +45,7 @@ impl Findings {
     /// Checks a part of the document, at `path` below where we are. Parts are joined by dots;
     /// a part that begins with `[` is an index.
     pub fn within<T>(&mut self, path: &str, check: impl FnOnce(&mut Self) -> T) -> T {
-        let outer = std::mem::replace(&mut self.prefix, String::new());
+        let outer = std::mem::take(&mut self.prefix);
         self.prefix = outer.clone();
         self.prefix = self.join(path);
         let result = check(self);

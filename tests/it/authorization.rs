@@ -1,0 +1,4 @@
+//! The authorize stage.
+
+mod scope;
+mod subscription;

@@ -1,0 +1,259 @@
+//! The commands other than `serve`.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::gate::{APIS, SHOP_KEY, applications};
+use crate::support::signing::{Algorithm, SigningKeys, key_digest};
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A folder with a configuration and the standard catalog, whose tokens are signed by `keys`.
+fn folder(keys: &SigningKeys) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "authenticators": {
+            "partners": { "type": "jwt", "issuer": "https://idp.example", "keys": { "pemFile": "key.pem" }, "audiences": ["orders"] },
+            "keys": { "type": "apiKey", "credentials": [{ "header": "x-api-key" }] },
+            "apps": { "type": "appId", "id": [{ "header": "app-id" }], "key": [{ "header": "app-key" }] },
+        },
+        "catalog": { "sources": [{ "name": "main", "type": "file", "path": "catalog" }] },
+    });
+    std::fs::write(folder.path().join("portcullis.yaml"), config.to_string()).unwrap();
+    std::fs::write(
+        folder.path().join("key.pem"),
+        keys.public_pem(Algorithm::Es256),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("private.pem"),
+        keys.private_pem(Algorithm::Es256),
+    )
+    .unwrap();
+    std::fs::create_dir(folder.path().join("catalog")).unwrap();
+    std::fs::write(
+        folder.path().join("catalog/all.yaml"),
+        format!("{APIS}{}", applications("https://idp.example")),
+    )
+    .unwrap();
+    folder
+}
+
+#[test]
+fn a_wrong_flag_ends_with_64_and_a_wrong_configuration_with_78() {
+    assert_eq!(run(&["serve", "--colour"], "").status.code(), Some(64));
+    assert_eq!(run(&["colour"], "").status.code(), Some(64));
+    assert_eq!(
+        run(
+            &["check-config", "--config", "/nowhere/portcullis.yaml"],
+            ""
+        )
+        .status
+        .code(),
+        Some(78)
+    );
+    assert!(text(&run(&["version"], "").stdout).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn key_hash_gives_the_digest_that_the_catalog_takes() {
+    let output = run(&["key", "hash"], &format!("{SHOP_KEY}\n"));
+    assert_eq!(text(&output.stdout).trim(), key_digest(SHOP_KEY));
+    let generated = text(&run(&["key", "hash", "--generate"], "").stdout);
+    let (key, digest) = generated.trim().split_once('\n').unwrap();
+    let key = key.trim_start_matches("key:").trim();
+    assert!(key.len() >= 22, "128 bits or more: {generated}");
+    assert_eq!(digest.trim_start_matches("digest:").trim(), key_digest(key));
+    assert_eq!(run(&["key", "hash"], "").status.code(), Some(64));
+    assert_eq!(run(&["key", "hash"], "a,b").status.code(), Some(64));
+}
+
+#[test]
+fn check_config_accepts_the_good_and_tells_all_of_the_bad() {
+    let folder = folder(&SigningKeys::generate(0));
+    let config = folder.path().join("portcullis.yaml");
+    let config = config.to_str().unwrap();
+    let good = run(&["check-config", "--config", config], "");
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(
+        text(&good.stdout).contains("4 apis"),
+        "{}",
+        text(&good.stdout)
+    );
+    std::fs::write(
+        folder.path().join("catalog/bad.yaml"),
+        "kind: Plan\n---\nkind: Nothing\n",
+    )
+    .unwrap();
+    let bad = run(&["check-config", "--config", config], "");
+    assert_eq!(bad.status.code(), Some(78));
+    let told = text(&bad.stderr);
+    assert!(
+        told.contains("bad.yaml:1") && told.contains("bad.yaml:3"),
+        "the first problem of each document: {told}"
+    );
+}
+
+#[test]
+fn explain_tells_every_stage_and_decides_as_the_server_does() {
+    let keys = SigningKeys::generate(0);
+    let folder = folder(&keys);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let minted = run(
+        &[
+            "token",
+            "--key",
+            &path("private.pem"),
+            "--issuer",
+            "https://idp.example",
+            "--audience",
+            "orders",
+            "--subject",
+            "alice",
+            "--client-id",
+            "shop",
+            "--scope",
+            "orders.read",
+        ],
+        "",
+    );
+    assert_eq!(minted.status.code(), Some(0), "{}", text(&minted.stderr));
+    let token = text(&minted.stdout).trim().to_owned();
+    let explain = |arguments: &[&str]| -> Value {
+        let config = path("portcullis.yaml");
+        let output = run(
+            &[&["explain", "--json", "--config", &config][..], arguments].concat(),
+            "",
+        );
+        assert!(
+            !text(&output.stdout).contains(&token),
+            "explain does not repeat credentials"
+        );
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let bearer = format!("authorization: Bearer {token}");
+    let allow = explain(&[
+        "--host",
+        "api.example",
+        "--path",
+        "/orders/7",
+        "--header",
+        &bearer,
+    ]);
+    let stages: Vec<&str> = allow["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["stage"].as_str().unwrap())
+        .collect();
+    for stage in ["decode", "route", "authenticate", "authorize", "augment"] {
+        assert!(stages.contains(&stage), "{stage} is not among {stages:?}");
+    }
+    assert_eq!(allow["decision"], "allow");
+    let deny = explain(&[
+        "--host",
+        "api.example",
+        "--path",
+        "/orders",
+        "--method",
+        "POST",
+        "--header",
+        &bearer,
+    ]);
+    assert_eq!(
+        (&deny["decision"], &deny["reason"]),
+        (&json!("deny"), &json!("scope_insufficient"))
+    );
+    assert!(
+        deny["detail"].as_str().unwrap().contains("orders.write"),
+        "{deny}"
+    );
+    let request = json!({ "attributes": { "request": { "http": { "method": "GET", "host": "api.example", "path": "/orders/7", "headers": { "x-api-key": SHOP_KEY } } } } });
+    std::fs::write(folder.path().join("request.json"), request.to_string()).unwrap();
+    assert_eq!(
+        explain(&["--request", &path("request.json")])["decision"],
+        "allow"
+    );
+    let human = run(
+        &[
+            "explain",
+            "--config",
+            &path("portcullis.yaml"),
+            "--host",
+            "api.example",
+            "--path",
+            "/orders/7",
+        ],
+        "",
+    );
+    assert!(
+        text(&human.stdout).contains("credential_missing"),
+        "{}",
+        text(&human.stdout)
+    );
+}
+
+#[test]
+fn the_short_form_serves_without_any_file() {
+    let issuer = crate::support::issuer::Issuer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let ports = folder.path().join("ports.json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args([
+            "serve",
+            "--issuer",
+            issuer.url(),
+            "--allow-http-issuer",
+            "--audience",
+            "orders",
+            "--header",
+            "x-user={principal.subject}",
+        ])
+        .args(["--listen", "127.0.0.1:0", "--ports-file"])
+        .arg(&ports)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let addresses: Value = crate::support::eventually("the ports", || {
+        serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()
+    });
+    let address = addresses["inbound"].as_str().unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = crate::support::check::CheckClient::new(address);
+        let get = || crate::support::check::CheckBuilder::new("GET", "any.example", "/any/path");
+        let token = issuer.token().audience("orders").sign();
+        let response = client.check(get().bearer(&token)).await;
+        let ok = crate::gate::allowed(&response);
+        assert_eq!(
+            crate::support::check::headers(&ok.headers)["x-user"],
+            "alice"
+        );
+        crate::gate::refused(&client.check(get()).await, "credential_missing");
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

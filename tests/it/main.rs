@@ -1,0 +1,31 @@
+//! The integration tests: the real server as a process, asked by `CheckRequest` as Envoy would.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails here fails a test, which should stop and say why"
+)]
+
+#[path = "../support.rs"]
+mod support;
+
+mod admin;
+mod authentication;
+mod authorization;
+mod commands;
+mod config;
+mod decode;
+mod documents;
+mod exemptions;
+mod faults;
+mod gate;
+mod golden;
+mod properties;
+mod reload;
+mod routing;
+mod secrets;
+mod shadow;
+mod upstream;
+mod usage;

@@ -1,0 +1,62 @@
+//! What the integration tests, the tests with a real Envoy and the demo share: an issuer and an
+//! upstream that behave and can be told to misbehave, the real `portcullis` and a real Envoy as
+//! processes, and clients that speak HTTP and `CheckRequest` to them.
+//!
+//! It starts programs and speaks protocols; it never looks inside the crate.
+//
+// INVARIANT: whatever is started here stops when its value is dropped.
+
+#![expect(
+    dead_code,
+    reason = "each test program uses its own part of what is offered here"
+)]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what fails here fails a test, which should stop and say why"
+)]
+
+#[path = "support/background.rs"]
+pub(crate) mod background;
+#[path = "support/check.rs"]
+pub(crate) mod check;
+#[path = "support/envoy.rs"]
+pub(crate) mod envoy;
+#[path = "support/http.rs"]
+pub(crate) mod http;
+#[path = "support/issuer.rs"]
+pub(crate) mod issuer;
+#[path = "support/portcullis.rs"]
+pub(crate) mod portcullis;
+#[path = "support/process.rs"]
+pub(crate) mod process;
+#[path = "support/signing.rs"]
+pub(crate) mod signing;
+#[path = "support/token.rs"]
+pub(crate) mod token;
+#[path = "support/upstream.rs"]
+pub(crate) mod upstream;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that a test waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `attempt` gives a value.
+///
+/// # Panics
+/// After [`PATIENCE`], naming `what` was waited for.
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
