@@ -132,8 +132,7 @@ impl Metrics {
         self.inner.in_flight.set(whole(checks));
     }
 
-    /// The number of open connections of a listener.
-    #[must_use]
+    /// The number of open connections of a listener, which is told from now on.
     pub fn connections(&self, listener: &Arc<str>) -> Gauge {
         let listener = Arc::clone(listener);
         self.inner
