@@ -113,7 +113,7 @@ impl Metrics {
             api: record
                 .api
                 .as_ref()
-                .map_or_else(|| Arc::from(""), |api| Arc::clone(api.as_arc())),
+                .map_or_else(Arc::default, |api| Arc::clone(api.as_arc())),
             decision: record.verdict.name(),
             reason: record.reason,
         };
