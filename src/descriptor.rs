@@ -104,10 +104,40 @@ mod tests {
         }
     }
 
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    fn pairs(name: &str) -> HashMap<String, String> {
+        HashMap::from([(text(name), text("value"))])
+    }
+
+    fn full_http() -> HttpRequest {
+        HttpRequest {
+            id: text("1"),
+            method: text("GET"),
+            headers: pairs("accept"),
+            path: text("/a?b=c"),
+            host: text("h"),
+            scheme: text("https"),
+            query: text("q"),
+            fragment: text("f"),
+            size: -1,
+            protocol: text("HTTP/2"),
+            body: text("body"),
+            raw_body: vec![0, 255],
+            header_map: Some(HeaderMap {
+                headers: vec![HeaderValue {
+                    key: text("k"),
+                    value: text("v"),
+                    raw_value: vec![1, 254],
+                }],
+            }),
+        }
+    }
+
     /// A check with a value in every field, as envoy-types encodes it.
     fn full() -> CheckRequest {
-        let text = |text: &str| text.to_owned();
-        let pairs = |name: &str| HashMap::from([(text(name), text("value"))]);
         let peer = |address: Variant| Peer {
             address: Some(Address {
                 address: Some(address),
@@ -131,27 +161,6 @@ mod tests {
             )]),
             ..Metadata::default()
         };
-        let http = HttpRequest {
-            id: text("1"),
-            method: text("GET"),
-            headers: pairs("accept"),
-            path: text("/a?b=c"),
-            host: text("h"),
-            scheme: text("https"),
-            query: text("q"),
-            fragment: text("f"),
-            size: -1,
-            protocol: text("HTTP/2"),
-            body: text("body"),
-            raw_body: vec![0, 255],
-            header_map: Some(HeaderMap {
-                headers: vec![HeaderValue {
-                    key: text("k"),
-                    value: text("v"),
-                    raw_value: vec![1, 254],
-                }],
-            }),
-        };
         CheckRequest {
             attributes: Some(AttributeContext {
                 source: Some(peer(Variant::SocketAddress(SocketAddress {
@@ -169,7 +178,7 @@ mod tests {
                         seconds: 5,
                         nanos: 6,
                     }),
-                    http: Some(http),
+                    http: Some(full_http()),
                 }),
                 context_extensions: pairs("portcullis.api"),
                 metadata_context: Some(metadata("m")),
