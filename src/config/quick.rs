@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::catalog::source::document::API_VERSION;
 use crate::config::load::{ConfigOrigin, Loaded};
 use crate::problem::{Problem, Problems};
 
@@ -73,7 +74,9 @@ impl Quick {
                 "upstream": { "headers": templates }
             }
         });
-        let origin = ConfigOrigin::CommandLine { catalog: catalog.to_string() };
+        let origin = ConfigOrigin::CommandLine {
+            catalog: catalog.to_string(),
+        };
         Loaded::parse(NAME, &config.to_string(), origin)
     }
 }

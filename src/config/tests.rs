@@ -178,7 +178,14 @@ fn sections_are_compared_by_what_they_say() {
 fn the_short_form_is_a_configuration() {
     let quick = |headers: &[&str]| {
         let headers: Vec<String> = headers.iter().map(|&header| header.to_owned()).collect();
-        Config::quick("https://idp.example", &["orders".to_owned()], &headers)
+        let quick = Quick {
+            issuer: "https://idp.example".to_owned(),
+            audiences: vec!["orders".to_owned()],
+            headers,
+            allow_http_issuer: false,
+            listen: None,
+        };
+        quick.into_loaded()
     };
     let loaded = quick(&["x-user={principal.subject}"]).unwrap();
     assert!(loaded.config.authenticators.contains_key("token"));
