@@ -25,7 +25,8 @@ pub(super) fn sample(
     tasks: &Tasks,
 ) {
     let most = shared.permits.available_permits();
-    let (shared, key_sources, tasks) = (Arc::clone(shared), key_sources.clone(), tasks.clone());
+    metrics.follow_tasks(tasks.clone());
+    let (shared, key_sources) = (Arc::clone(shared), key_sources.clone());
     metrics.before_each_scrape(move |metrics| {
         metrics.set_checks_in_flight(most.saturating_sub(shared.permits.available_permits()));
         let key_sets = key_sources.statuses();
@@ -36,12 +37,6 @@ pub(super) fn sample(
                 status.keys.unwrap_or(0),
             )
         }));
-        let statuses = tasks.statuses();
-        metrics.set_tasks(
-            statuses
-                .iter()
-                .map(|(name, status)| (name, status.last_success)),
-        );
     });
 }
 

@@ -1,6 +1,7 @@
 //! `portcullis serve`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -51,13 +52,16 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let app = App::start(loaded, log_level, Clock::system()).await?;
         if let Some(path) = ports_file {
             app.write_addresses(&path)?;
         }
         app.run().await
-    })
+    });
+    // a pipe that nobody reads may hold a write of the log: that must not hold the process
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 fn load(args: ServeArgs) -> anyhow::Result<Loaded> {

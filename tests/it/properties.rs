@@ -69,7 +69,10 @@ proptest! {
     fn a_decoded_request_prints_no_header_value(value in "[a-zA-Z0-9]{20,40}") {
         let check = CheckBuilder::new("GET", "api.example", &format!("/?token={value}")).header("authorization", &value).build();
         match decode(&check.encode_to_vec()) {
-            Ok(Decoded::Http(request)) => prop_assert!(!format!("{request:?}").contains(&value)),
+            Ok(Decoded::Http(request)) => {
+                let printed = format!("{request:?}");
+                prop_assert!(!printed.contains(&value), "{}", printed);
+            }
             other => prop_assert!(false, "{:?}", other),
         }
     }

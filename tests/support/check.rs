@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use envoy_types::pb::envoy::config::core::v3::{
@@ -80,18 +81,43 @@ impl CheckClient {
             .await
     }
 
+    /// Asks for a decision, and says in `grpc-timeout` how long the answer may take.
+    ///
+    /// # Panics
+    /// Where the RPC does not succeed in that time.
+    pub(crate) async fn check_within(
+        &self,
+        request: impl Into<CheckRequest>,
+        deadline: Duration,
+    ) -> CheckResponse {
+        let mut request = tonic::Request::new(request.into().encode_to_vec().into());
+        request.set_timeout(deadline);
+        let answer = self
+            .send("/envoy.service.auth.v3.Authorization/Check", request)
+            .await
+            .expect("every decision is an answer in a successful RPC");
+        CheckResponse::decode(answer).expect("a CheckResponse")
+    }
+
     /// Calls any unary method with any bytes.
     pub(crate) async fn call(
         &self,
         method: &'static str,
         message: impl Into<Bytes>,
     ) -> Result<Bytes, Status> {
+        self.send(method, tonic::Request::new(message.into())).await
+    }
+
+    async fn send(
+        &self,
+        method: &'static str,
+        request: tonic::Request<Bytes>,
+    ) -> Result<Bytes, Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client
             .ready()
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        let request = tonic::Request::new(message.into());
         client
             .unary(request, PathAndQuery::from_static(method), BytesCodec)
             .await
