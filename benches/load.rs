@@ -40,7 +40,9 @@ const STREAMS: usize = 16;
 const ISSUER: &str = "https://idp.example/realms/bench";
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
     let (mut rounds, mut seconds) = (5, 2);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -58,7 +60,11 @@ fn compare(rounds: usize, length: Duration) {
     let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let started = Instant::now();
     let mut portcullis = start_portcullis(folder.path(), &key);
-    println!("portcullis ready after {:?}, {} KiB anonymous memory", started.elapsed(), portcullis.anonymous_kib());
+    println!(
+        "portcullis ready after {:?}, {} KiB anonymous memory",
+        started.elapsed(),
+        portcullis.anonymous_kib()
+    );
     let mut baseline = start_baseline();
     let request = check_request(&token(&key));
     let mut rows = Vec::new();
@@ -73,11 +79,26 @@ fn compare(rounds: usize, length: Duration) {
         values[values.len() / 2]
     };
     println!("| | portcullis | answers OK | ratio |\n|---|---|---|---|");
-    let (ours, theirs) = (median(&|row| row.0.per_second), median(&|row| row.1.per_second));
-    println!("| checks per second | {ours:.0} | {theirs:.0} | {:.2} |", ours / theirs);
-    let (ours, theirs) = (median(&|row| row.0.cpu_micros), median(&|row| row.1.cpu_micros));
-    println!("| CPU per check, microseconds | {ours:.1} | {theirs:.1} | {:.2} |", ours / theirs);
-    println!("anonymous memory after the load: {} KiB", portcullis.anonymous_kib());
+    let (ours, theirs) = (
+        median(&|row| row.0.per_second),
+        median(&|row| row.1.per_second),
+    );
+    println!(
+        "| checks per second | {ours:.0} | {theirs:.0} | {:.2} |",
+        ours / theirs
+    );
+    let (ours, theirs) = (
+        median(&|row| row.0.cpu_micros),
+        median(&|row| row.1.cpu_micros),
+    );
+    println!(
+        "| CPU per check, microseconds | {ours:.1} | {theirs:.1} | {:.2} |",
+        ours / theirs
+    );
+    println!(
+        "anonymous memory after the load: {} KiB",
+        portcullis.anonymous_kib()
+    );
     portcullis.process.kill().unwrap();
     baseline.process.kill().unwrap();
 }
@@ -109,20 +130,32 @@ impl Server {
     /// User and system time so far (proc(5), `stat`, fields 14 and 15; 100 ticks a second on Linux).
     fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
     }
 
     fn anonymous_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("RssAnon"))
+            .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 fn wait_for(address: SocketAddr) {
@@ -140,7 +173,11 @@ fn wait_ready(observe: SocketAddr) {
     wait_for(observe);
     for _ in 0..500 {
         let mut connection = std::net::TcpStream::connect(observe).unwrap();
-        std::io::Write::write_all(&mut connection, b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        std::io::Write::write_all(
+            &mut connection,
+            b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        )
+        .unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         if answer.starts_with("HTTP/1.1 200") {
@@ -153,7 +190,10 @@ fn wait_ready(observe: SocketAddr) {
 fn start_baseline() -> Server {
     let address = free_address();
     let program = std::env::current_exe().unwrap();
-    let process = Command::new(program).args(["--role-baseline", &address.to_string()]).spawn().unwrap();
+    let process = Command::new(program)
+        .args(["--role-baseline", &address.to_string()])
+        .spawn()
+        .unwrap();
     wait_for(address);
     Server { process, address }
 }
@@ -181,7 +221,10 @@ fn start_portcullis(folder: &Path, key: &KeyPair) -> Server {
         .spawn()
         .unwrap();
     wait_ready(observe);
-    Server { process, address: check }
+    Server {
+        process,
+        address: check,
+    }
 }
 
 fn catalog() -> String {
@@ -235,7 +278,10 @@ fn check_request(token: &str) -> CheckRequest {
         ("accept", "application/json, text/plain, */*"),
         ("accept-encoding", "gzip, deflate, br"),
         ("accept-language", "en-US,en;q=0.9"),
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+        ),
         ("x-forwarded-proto", "https"),
         ("x-request-id", "d450d4c6-3f0b-4f5e-9d0f-7f3c1d2e4b5a"),
         ("referer", "https://shop.example.com/cart"),
@@ -255,18 +301,35 @@ fn check_request(token: &str) -> CheckRequest {
         ..HttpRequest::default()
     };
     let attributes = AttributeContext {
-        request: Some(Request { http: Some(http), ..Request::default() }),
+        request: Some(Request {
+            http: Some(http),
+            ..Request::default()
+        }),
         ..AttributeContext::default()
     };
-    CheckRequest { attributes: Some(attributes) }
+    CheckRequest {
+        attributes: Some(attributes),
+    }
 }
 
 /// Asks for `length` and gives the number of answers, each of which must be an allow that sets
 /// `headers` headers.
 #[tokio::main(flavor = "current_thread")]
-async fn load(address: SocketAddr, request: &CheckRequest, length: Duration, headers: usize) -> u64 {
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    let (done, checks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+async fn load(
+    address: SocketAddr,
+    request: &CheckRequest,
+    length: Duration,
+    headers: usize,
+) -> u64 {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let (done, checks) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let streams = (0..STREAMS).map(|_| {
         let mut client = AuthorizationClient::new(channel.clone());
         let (request, done, checks) = (request.clone(), Arc::clone(&done), Arc::clone(&checks));
@@ -274,7 +337,9 @@ async fn load(address: SocketAddr, request: &CheckRequest, length: Duration, hea
             while !done.load(Ordering::Relaxed) {
                 let answer = client.check(request.clone()).await.unwrap().into_inner();
                 assert_eq!(answer.status.unwrap().code, 0, "a wrong verdict");
-                let Some(HttpResponse::OkResponse(ok)) = answer.http_response else { unreachable!("no ok_response") };
+                let Some(HttpResponse::OkResponse(ok)) = answer.http_response else {
+                    unreachable!("no ok_response")
+                };
                 assert_eq!(ok.headers.len(), headers, "a wrong answer");
                 checks.fetch_add(1, Ordering::Relaxed);
             }
@@ -293,7 +358,10 @@ struct AnswersOk;
 
 #[tonic::async_trait]
 impl Authorization for AnswersOk {
-    async fn check(&self, _: tonic::Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
+    async fn check(
+        &self,
+        _: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
         Ok(tonic::Response::new(CheckResponse {
             status: Some(Status::default()),
             http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
@@ -305,5 +373,10 @@ impl Authorization for AnswersOk {
 #[tokio::main]
 async fn serve_baseline(address: SocketAddr) {
     let service = AuthorizationServer::new(AnswersOk);
-    tonic::transport::Server::builder().tcp_nodelay(true).add_service(service).serve(address).await.unwrap();
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(service)
+        .serve(address)
+        .await
+        .unwrap();
 }

@@ -11,12 +11,26 @@ async fn the_catalog_is_shown_without_secrets() {
     let summary = gate.server.admin("/v1/catalog").json();
     assert_eq!(summary["apis"], 4);
     assert_eq!(summary["applications"], 7);
-    assert!(summary["revision"].as_str().is_some_and(|revision| revision.len() == 64), "{summary}");
+    assert!(
+        summary["revision"]
+            .as_str()
+            .is_some_and(|revision| revision.len() == 64),
+        "{summary}"
+    );
     let api = gate.server.admin("/v1/apis/default/orders").json();
-    assert_eq!((&api["title"], &api["version"]), (&json!("ordersAPI"), &json!("1.0.0")));
+    assert_eq!(
+        (&api["title"], &api["version"]),
+        (&json!("ordersAPI"), &json!("1.0.0"))
+    );
     let application = gate.server.admin("/v1/applications/default/shop").text();
-    assert!(application.contains("default/orders") && application.contains("default/gold"), "{application}");
-    assert!(!application.contains(&crate::support::signing::key_digest(SHOP_KEY)[10..]), "{application}");
+    assert!(
+        application.contains("default/orders") && application.contains("default/gold"),
+        "{application}"
+    );
+    assert!(
+        !application.contains(&crate::support::signing::key_digest(SHOP_KEY)[10..]),
+        "{application}"
+    );
     let plans = gate.server.admin("/v1/plans").text();
     assert!(plans.contains("10000"), "{plans}");
     assert_eq!(gate.server.admin("/v1/apis/default/nowhere").status, 404);
@@ -37,19 +51,38 @@ async fn key_sets_and_tasks_are_shown() {
 #[tokio::test]
 async fn a_page_in_a_browser_cannot_reach_the_admin_port_by_another_name() {
     let gate = Gate::start();
-    let answer = http::get(gate.server.address("admin"), "evil.example", "/v1/catalog", &[]);
+    let answer = http::get(
+        gate.server.address("admin"),
+        "evil.example",
+        "/v1/catalog",
+        &[],
+    );
     assert_eq!(answer.status, 403, "{}", answer.text());
 }
 
 #[tokio::test]
 async fn a_token_is_asked_for_where_one_is_configured() {
     let gate = Gate::with(|builder, _| {
-        builder.file("admin-token", "hunter2-hunter2-hunter2").set(&["listeners", "admin", "token"], json!({ "file": "admin-token" }))
+        builder.file("admin-token", "hunter2-hunter2-hunter2").set(
+            &["listeners", "admin", "token"],
+            json!({ "file": "admin-token" }),
+        )
     });
-    let get = |headers: &[(&str, &str)]| http::get(gate.server.address("admin"), "localhost", "/v1/catalog", headers).status;
+    let get = |headers: &[(&str, &str)]| {
+        http::get(
+            gate.server.address("admin"),
+            "localhost",
+            "/v1/catalog",
+            headers,
+        )
+        .status
+    };
     assert_eq!(get(&[]), 401);
     assert_eq!(get(&[("authorization", "Bearer wrong")]), 401);
-    assert_eq!(get(&[("authorization", "Bearer hunter2-hunter2-hunter2")]), 200);
+    assert_eq!(
+        get(&[("authorization", "Bearer hunter2-hunter2-hunter2")]),
+        200
+    );
 }
 
 #[tokio::test]
@@ -57,12 +90,21 @@ async fn metrics_count_decisions_by_closed_labels() {
     let gate = Gate::start();
     gate.ask(get_order().header("x-api-key", SHOP_KEY)).await;
     for number in 0..20 {
-        gate.ask(get_order().header("x-api-key", format!("random-{number}"))).await;
+        gate.ask(get_order().header("x-api-key", format!("random-{number}")))
+            .await;
     }
     let metrics = gate.server.metrics();
-    let checks: Vec<&str> = metrics.lines().filter(|line| line.starts_with("portcullis_checks_total{")).collect();
+    let checks: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.starts_with("portcullis_checks_total{"))
+        .collect();
     assert_eq!(checks.len(), 2, "{checks:?}");
-    assert!(checks.iter().any(|line| line.contains("decision=\"deny\"") && line.contains("credential_invalid") && line.ends_with(" 20")), "{checks:?}");
+    assert!(
+        checks.iter().any(|line| line.contains("decision=\"deny\"")
+            && line.contains("credential_invalid")
+            && line.ends_with(" 20")),
+        "{checks:?}"
+    );
     assert!(!metrics.contains("random-"), "{metrics}");
 }
 
@@ -70,11 +112,19 @@ async fn metrics_count_decisions_by_closed_labels() {
 async fn the_health_service_says_what_readyz_says() {
     let gate = Gate::start();
     // grpc.health.v1.HealthCheckRequest without a service, and HealthCheckResponse with status 1
-    let answer = gate.client.call("/grpc.health.v1.Health/Check", Vec::new()).await.unwrap();
+    let answer = gate
+        .client
+        .call("/grpc.health.v1.Health/Check", Vec::new())
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().as_ref(), [8, 1]);
     assert_eq!(gate.server.observe("/readyz").status, 200);
     let service = b"envoy.service.auth.v3.Authorization";
     let request = [&[0x0a, u8::try_from(service.len()).unwrap()], &service[..]].concat();
-    let answer = gate.client.call("/grpc.health.v1.Health/Check", request).await.unwrap();
+    let answer = gate
+        .client
+        .call("/grpc.health.v1.Health/Check", request)
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().as_ref(), [8, 1]);
 }

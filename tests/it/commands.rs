@@ -16,7 +16,12 @@ fn run(arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -36,10 +41,22 @@ fn folder(keys: &SigningKeys) -> tempfile::TempDir {
         "catalog": { "sources": [{ "name": "main", "type": "file", "path": "catalog" }] },
     });
     std::fs::write(folder.path().join("portcullis.yaml"), config.to_string()).unwrap();
-    std::fs::write(folder.path().join("key.pem"), keys.public_pem(Algorithm::Es256)).unwrap();
-    std::fs::write(folder.path().join("private.pem"), keys.private_pem(Algorithm::Es256)).unwrap();
+    std::fs::write(
+        folder.path().join("key.pem"),
+        keys.public_pem(Algorithm::Es256),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("private.pem"),
+        keys.private_pem(Algorithm::Es256),
+    )
+    .unwrap();
     std::fs::create_dir(folder.path().join("catalog")).unwrap();
-    std::fs::write(folder.path().join("catalog/all.yaml"), format!("{APIS}{}", applications("https://idp.example"))).unwrap();
+    std::fs::write(
+        folder.path().join("catalog/all.yaml"),
+        format!("{APIS}{}", applications("https://idp.example")),
+    )
+    .unwrap();
     folder
 }
 
@@ -47,7 +64,15 @@ fn folder(keys: &SigningKeys) -> tempfile::TempDir {
 fn a_wrong_flag_ends_with_64_and_a_wrong_configuration_with_78() {
     assert_eq!(run(&["serve", "--colour"], "").status.code(), Some(64));
     assert_eq!(run(&["colour"], "").status.code(), Some(64));
-    assert_eq!(run(&["check-config", "--config", "/nowhere/portcullis.yaml"], "").status.code(), Some(78));
+    assert_eq!(
+        run(
+            &["check-config", "--config", "/nowhere/portcullis.yaml"],
+            ""
+        )
+        .status
+        .code(),
+        Some(78)
+    );
     assert!(text(&run(&["version"], "").stdout).contains(env!("CARGO_PKG_VERSION")));
 }
 
@@ -71,12 +96,23 @@ fn check_config_accepts_the_good_and_tells_all_of_the_bad() {
     let config = config.to_str().unwrap();
     let good = run(&["check-config", "--config", config], "");
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
-    assert!(text(&good.stdout).contains("4 apis"), "{}", text(&good.stdout));
-    std::fs::write(folder.path().join("catalog/bad.yaml"), "kind: Plan\n---\nkind: Nothing\n").unwrap();
+    assert!(
+        text(&good.stdout).contains("4 apis"),
+        "{}",
+        text(&good.stdout)
+    );
+    std::fs::write(
+        folder.path().join("catalog/bad.yaml"),
+        "kind: Plan\n---\nkind: Nothing\n",
+    )
+    .unwrap();
     let bad = run(&["check-config", "--config", config], "");
     assert_eq!(bad.status.code(), Some(78));
     let told = text(&bad.stderr);
-    assert!(told.contains("bad.yaml:1") && told.contains("bad.yaml:3"), "the first problem of each document: {told}");
+    assert!(
+        told.contains("bad.yaml:1") && told.contains("bad.yaml:3"),
+        "the first problem of each document: {told}"
+    );
 }
 
 #[test]
@@ -85,32 +121,98 @@ fn explain_tells_every_stage_and_decides_as_the_server_does() {
     let folder = folder(&keys);
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let minted = run(
-        &["token", "--key", &path("private.pem"), "--issuer", "https://idp.example", "--audience", "orders", "--subject", "alice", "--client-id", "shop", "--scope", "orders.read"],
+        &[
+            "token",
+            "--key",
+            &path("private.pem"),
+            "--issuer",
+            "https://idp.example",
+            "--audience",
+            "orders",
+            "--subject",
+            "alice",
+            "--client-id",
+            "shop",
+            "--scope",
+            "orders.read",
+        ],
         "",
     );
     assert_eq!(minted.status.code(), Some(0), "{}", text(&minted.stderr));
     let token = text(&minted.stdout).trim().to_owned();
     let explain = |arguments: &[&str]| -> Value {
         let config = path("portcullis.yaml");
-        let output = run(&[&["explain", "--json", "--config", &config][..], arguments].concat(), "");
-        assert!(!text(&output.stdout).contains(&token), "explain does not repeat credentials");
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", text(&output.stdout), text(&output.stderr)))
+        let output = run(
+            &[&["explain", "--json", "--config", &config][..], arguments].concat(),
+            "",
+        );
+        assert!(
+            !text(&output.stdout).contains(&token),
+            "explain does not repeat credentials"
+        );
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}{}", text(&output.stdout), text(&output.stderr)))
     };
     let bearer = format!("authorization: Bearer {token}");
-    let allow = explain(&["--host", "api.example", "--path", "/orders/7", "--header", &bearer]);
-    let stages: Vec<&str> = allow["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    let allow = explain(&[
+        "--host",
+        "api.example",
+        "--path",
+        "/orders/7",
+        "--header",
+        &bearer,
+    ]);
+    let stages: Vec<&str> = allow["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["stage"].as_str().unwrap())
+        .collect();
     for stage in ["decode", "route", "authenticate", "authorize", "augment"] {
         assert!(stages.contains(&stage), "{stage} is not among {stages:?}");
     }
     assert_eq!(allow["decision"], "allow");
-    let deny = explain(&["--host", "api.example", "--path", "/orders", "--method", "POST", "--header", &bearer]);
-    assert_eq!((&deny["decision"], &deny["reason"]), (&json!("deny"), &json!("scope_insufficient")));
-    assert!(deny["detail"].as_str().unwrap().contains("orders.write"), "{deny}");
+    let deny = explain(&[
+        "--host",
+        "api.example",
+        "--path",
+        "/orders",
+        "--method",
+        "POST",
+        "--header",
+        &bearer,
+    ]);
+    assert_eq!(
+        (&deny["decision"], &deny["reason"]),
+        (&json!("deny"), &json!("scope_insufficient"))
+    );
+    assert!(
+        deny["detail"].as_str().unwrap().contains("orders.write"),
+        "{deny}"
+    );
     let request = json!({ "attributes": { "request": { "http": { "method": "GET", "host": "api.example", "path": "/orders/7", "headers": { "x-api-key": SHOP_KEY } } } } });
     std::fs::write(folder.path().join("request.json"), request.to_string()).unwrap();
-    assert_eq!(explain(&["--request", &path("request.json")])["decision"], "allow");
-    let human = run(&["explain", "--config", &path("portcullis.yaml"), "--host", "api.example", "--path", "/orders/7"], "");
-    assert!(text(&human.stdout).contains("credential_missing"), "{}", text(&human.stdout));
+    assert_eq!(
+        explain(&["--request", &path("request.json")])["decision"],
+        "allow"
+    );
+    let human = run(
+        &[
+            "explain",
+            "--config",
+            &path("portcullis.yaml"),
+            "--host",
+            "api.example",
+            "--path",
+            "/orders/7",
+        ],
+        "",
+    );
+    assert!(
+        text(&human.stdout).contains("credential_missing"),
+        "{}",
+        text(&human.stdout)
+    );
 }
 
 #[test]
@@ -119,14 +221,25 @@ fn the_short_form_serves_without_any_file() {
     let folder = tempfile::tempdir().unwrap();
     let ports = folder.path().join("ports.json");
     let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["serve", "--issuer", issuer.url(), "--allow-http-issuer", "--audience", "orders", "--header", "x-user={principal.subject}"])
+        .args([
+            "serve",
+            "--issuer",
+            issuer.url(),
+            "--allow-http-issuer",
+            "--audience",
+            "orders",
+            "--header",
+            "x-user={principal.subject}",
+        ])
         .args(["--listen", "127.0.0.1:0", "--ports-file"])
         .arg(&ports)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let addresses: Value = crate::support::eventually("the ports", || serde_json::from_slice(&std::fs::read(&ports).ok()?).ok());
+    let addresses: Value = crate::support::eventually("the ports", || {
+        serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()
+    });
     let address = addresses["inbound"].as_str().unwrap().parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -135,7 +248,10 @@ fn the_short_form_serves_without_any_file() {
         let token = issuer.token().audience("orders").sign();
         let response = client.check(get().bearer(&token)).await;
         let ok = crate::gate::allowed(&response);
-        assert_eq!(crate::support::check::headers(&ok.headers)["x-user"], "alice");
+        assert_eq!(
+            crate::support::check::headers(&ok.headers)["x-user"],
+            "alice"
+        );
         crate::gate::refused(&client.check(get()).await, "credential_missing");
     });
     child.kill().unwrap();

@@ -26,13 +26,25 @@ fn refusal(builder: PortcullisBuilder) -> String {
 fn every_problem_of_meaning_is_told_at_once() {
     let text = refusal(
         builder()
-            .set(&["authenticators", "partners", "issuer"], json!("http://idp.example"))
+            .set(
+                &["authenticators", "partners", "issuer"],
+                json!("http://idp.example"),
+            )
             .set(&["authenticators", "partners", "leeway"], json!("1h"))
             .set(&["authenticators", "keys", "credentials"], json!([]))
             .set(&["listeners", "inbound", "unmatched"], json!("allow")),
     );
-    for path in ["authenticators.partners.issuer", "authenticators.partners.leeway", "authenticators.keys.credentials", "listeners.inbound.unmatched"] {
-        assert!(text.lines().any(|line| line.contains("portcullis.yaml:") && line.contains(path)), "{path} is not in\n{text}");
+    for path in [
+        "authenticators.partners.issuer",
+        "authenticators.partners.leeway",
+        "authenticators.keys.credentials",
+        "listeners.inbound.unmatched",
+    ] {
+        assert!(
+            text.lines()
+                .any(|line| line.contains("portcullis.yaml:") && line.contains(path)),
+            "{path} is not in\n{text}"
+        );
     }
 }
 
@@ -45,67 +57,152 @@ fn unknown_fields_are_refused_with_their_line() {
         (&["listeners", "inbound", "adress"], json!("x")),
     ] {
         let text = refusal(builder().set(path, value));
-        assert!(text.contains(path.last().unwrap()) && text.contains("portcullis.yaml:"), "{text}");
+        assert!(
+            text.contains(path.last().unwrap()) && text.contains("portcullis.yaml:"),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn inline_secrets_are_refused_and_not_repeated() {
     let text = refusal(builder().set(&["authenticators", "keys", "peppers"], json!(["hunter2"])));
-    assert!(text.contains("file") && text.contains("env"), "it says what to do: {text}");
+    assert!(
+        text.contains("file") && text.contains("env"),
+        "it says what to do: {text}"
+    );
     assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[test]
 fn overrides_reach_existing_scalars_only() {
-    let text = refusal(builder().environment("PORTCULLIS__LISTENERS__NOWHERE__ADDRESS", "127.0.0.1:0"));
-    assert!(text.contains("PORTCULLIS__LISTENERS__NOWHERE__ADDRESS"), "{text}");
-    let server = builder().set(&["checks"], json!({ "deadline": "nonsense" })).environment("PORTCULLIS__CHECKS__DEADLINE", "300ms");
+    let text =
+        refusal(builder().environment("PORTCULLIS__LISTENERS__NOWHERE__ADDRESS", "127.0.0.1:0"));
+    assert!(
+        text.contains("PORTCULLIS__LISTENERS__NOWHERE__ADDRESS"),
+        "{text}"
+    );
+    let server = builder()
+        .set(&["checks"], json!({ "deadline": "nonsense" }))
+        .environment("PORTCULLIS__CHECKS__DEADLINE", "300ms");
     drop(server.without_waiting().start());
 }
 
 #[test]
 fn problems_of_the_catalog_name_file_and_line() {
     let cases = [
-        ("an unknown api", "kind: Application\nmetadata: { name: x }\nspec: { subscriptions: [{ api: nowhere }] }", "nowhere"),
-        ("an unknown plan", "kind: Application\nmetadata: { name: x }\nspec: { subscriptions: [{ api: orders, plan: platinum }] }", "platinum"),
-        ("a duplicate", "kind: Application\nmetadata: { name: shop }\nspec: {}", "shop"),
-        ("an unknown kind", "kind: Apis\nmetadata: { name: x }\nspec: {}", "Apis"),
-        ("an unknown field", "kind: Plan\nmetadata: { name: x }\nspec: { limit: 7 }", "limit"),
-        ("a broken document", "kind: Plan\nmetadata: { name: [ }", ":3"),
+        (
+            "an unknown api",
+            "kind: Application\nmetadata: { name: x }\nspec: { subscriptions: [{ api: nowhere }] }",
+            "nowhere",
+        ),
+        (
+            "an unknown plan",
+            "kind: Application\nmetadata: { name: x }\nspec: { subscriptions: [{ api: orders, plan: platinum }] }",
+            "platinum",
+        ),
+        (
+            "a duplicate",
+            "kind: Application\nmetadata: { name: shop }\nspec: {}",
+            "shop",
+        ),
+        (
+            "an unknown kind",
+            "kind: Apis\nmetadata: { name: x }\nspec: {}",
+            "Apis",
+        ),
+        (
+            "an unknown field",
+            "kind: Plan\nmetadata: { name: x }\nspec: { limit: 7 }",
+            "limit",
+        ),
+        (
+            "a broken document",
+            "kind: Plan\nmetadata: { name: [ }",
+            ":3",
+        ),
     ];
     for (what, document, told) in cases {
-        let text = refusal(builder().catalog("more.yaml", &format!("apiVersion: portcullis.dev/v1alpha1\n{document}\n")));
-        assert!(text.contains("more.yaml:") && text.contains(told), "{what}: {text}");
+        let text = refusal(builder().catalog(
+            "more.yaml",
+            &format!("apiVersion: portcullis.dev/v1alpha1\n{document}\n"),
+        ));
+        assert!(
+            text.contains("more.yaml:") && text.contains(told),
+            "{what}: {text}"
+        );
     }
 }
 
 #[test]
 fn apis_that_cannot_be_told_apart_or_never_match_are_refused() {
     let api = |spec: &str| {
-        format!("apiVersion: portcullis.dev/v1alpha1\nkind: Api\nmetadata: {{ name: x }}\nspec:\n  title: x\n  version: 1.0.0\n  authenticators: [keys]\n{spec}\n")
+        format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: Api\nmetadata: {{ name: x }}\nspec:\n  title: x\n  version: 1.0.0\n  authenticators: [keys]\n{spec}\n"
+        )
     };
     for (spec, told) in [
-        ("  hosts: [api.example]\n  basePath: /orders\n  unmatchedOperation: allow", "precedence"),
+        (
+            "  hosts: [api.example]\n  basePath: /orders\n  unmatchedOperation: allow",
+            "precedence",
+        ),
         ("  hosts: [x.example]\n  basePath: /", "unmatchedOperation"),
-        ("  hosts: []\n  basePath: /\n  unmatchedOperation: allow", "hosts"),
-        ("  hosts: ['x.example:80']\n  basePath: /\n  unmatchedOperation: allow", "hosts"),
-        ("  hosts: [x.example]\n  basePath: /\n  operations: [{ path: /a }, { path: /a }]", "operations"),
-        ("  hosts: [x.example]\n  basePath: /\n  operations: [{ path: '/{a}/b' }, { path: '/{c}/b' }]", "operations"),
-        ("  hosts: [x.example]\n  basePath: /\n  operations: [{ path: '/a%2fb' }]", "operations"),
-        ("  hosts: [x.example]\n  basePath: /\n  operations: [{ path: /a/../b }]", "operations"),
-        ("  hosts: [x.example]\n  basePath: /\n  operations: [{ path: '/a?b' }]", "operations"),
-        ("  hosts: [x.example]\n  basePath: /\n  operations: [{ path: /a, methods: [get] }]", "methods"),
-        ("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow\n  upstream: { headers: { x-a: '{principal.name}' } }", "principal.name"),
-        ("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow\n  upstream: { headers: { host: x } }", "host"),
-        ("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow\n  from: { principals: [x] }", "from"),
+        (
+            "  hosts: []\n  basePath: /\n  unmatchedOperation: allow",
+            "hosts",
+        ),
+        (
+            "  hosts: ['x.example:80']\n  basePath: /\n  unmatchedOperation: allow",
+            "hosts",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  operations: [{ path: /a }, { path: /a }]",
+            "operations",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  operations: [{ path: '/{a}/b' }, { path: '/{c}/b' }]",
+            "operations",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  operations: [{ path: '/a%2fb' }]",
+            "operations",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  operations: [{ path: /a/../b }]",
+            "operations",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  operations: [{ path: '/a?b' }]",
+            "operations",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  operations: [{ path: /a, methods: [get] }]",
+            "methods",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow\n  upstream: { headers: { x-a: '{principal.name}' } }",
+            "principal.name",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow\n  upstream: { headers: { host: x } }",
+            "host",
+        ),
+        (
+            "  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow\n  from: { principals: [x] }",
+            "from",
+        ),
     ] {
         let text = refusal(builder().catalog("x.yaml", &api(spec)));
-        assert!(text.contains("x.yaml:") && text.contains(told), "{spec}: {text}");
+        assert!(
+            text.contains("x.yaml:") && text.contains(told),
+            "{spec}: {text}"
+        );
     }
-    let nobody = api("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow").replace("[keys]", "[]");
+    let nobody = api("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow")
+        .replace("[keys]", "[]");
     assert!(refusal(builder().catalog("x.yaml", &nobody)).contains("authenticators"));
-    let unknown = api("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow").replace("[keys]", "[nowhere]");
+    let unknown = api("  hosts: [x.example]\n  basePath: /\n  unmatchedOperation: allow")
+        .replace("[keys]", "[nowhere]");
     assert!(refusal(builder().catalog("x.yaml", &unknown)).contains("nowhere"));
 }
 
@@ -113,7 +210,10 @@ fn apis_that_cannot_be_told_apart_or_never_match_are_refused() {
 fn an_empty_or_missing_catalog_is_refused() {
     let empty = PortcullisBuilder::new();
     assert!(refusal(empty).contains("catalog"));
-    let missing = PortcullisBuilder::new().set(&["catalog", "sources"], json!([{ "name": "main", "type": "file", "path": "nowhere" }]));
+    let missing = PortcullisBuilder::new().set(
+        &["catalog", "sources"],
+        json!([{ "name": "main", "type": "file", "path": "nowhere" }]),
+    );
     assert!(refusal(missing).contains("nowhere"));
     let comment = PortcullisBuilder::new().catalog("apis.yaml", "# nothing yet\n");
     assert!(refusal(comment).contains("catalog"));

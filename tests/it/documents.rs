@@ -15,7 +15,10 @@ fn tests() -> String {
         }
     }
     let mut text = String::new();
-    collect(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"), &mut text);
+    collect(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"),
+        &mut text,
+    );
     text
 }
 
@@ -23,10 +26,18 @@ fn tests() -> String {
 fn every_reason_has_a_test_that_is_named_for_it() {
     let tests = tests();
     // a panic cannot be brought about from outside: the service's unit tests hold it
-    let faults = FaultReason::ALL.into_iter().filter(|reason| *reason != FaultReason::Internal).map(FaultReason::name);
+    let faults = FaultReason::ALL
+        .into_iter()
+        .filter(|reason| *reason != FaultReason::Internal)
+        .map(FaultReason::name);
     for reason in Reason::ALL.into_iter().map(Reason::name).chain(faults) {
-        let named = tests.lines().any(|line| line.contains("fn ") && line.contains(reason));
+        let named = tests
+            .lines()
+            .any(|line| line.contains("fn ") && line.contains(reason));
         let asserted = tests.contains(&format!("\"{reason}\")"));
-        assert!(named && asserted, "no integration test is named for `{reason}`, or none asserts it");
+        assert!(
+            named && asserted,
+            "no integration test is named for `{reason}`, or none asserts it"
+        );
     }
 }

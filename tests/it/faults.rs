@@ -12,13 +12,21 @@ use crate::support::issuer::Issuer;
 async fn too_many_checks_at_once_are_overloaded() {
     let issuer = Issuer::start();
     let gate = Gate::with(|builder, _| {
-        builder.authenticator("partners", issuer.authenticator("orders")).set(&["checks", "maxConcurrent"], json!(1)).set(&["checks", "deadline"], json!("2s"))
+        builder
+            .authenticator("partners", issuer.authenticator("orders"))
+            .set(&["checks", "maxConcurrent"], json!(1))
+            .set(&["checks", "deadline"], json!("2s"))
     });
     // the one permit is held by a check that waits for a key set that does not come
     issuer.stall();
     let waiting = {
         let client = gate.client.clone();
-        let token = issuer.token().header("kid", "unknown").audience("orders").client_id("shop").sign();
+        let token = issuer
+            .token()
+            .header("kid", "unknown")
+            .audience("orders")
+            .client_id("shop")
+            .sign();
         tokio::spawn(async move { client.check(get_order().bearer(&token)).await })
     };
     let start = std::time::Instant::now();
@@ -29,7 +37,10 @@ async fn too_many_checks_at_once_are_overloaded() {
             assert_eq!(header(&denied.headers, "retry-after").as_deref(), Some("1"));
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(2), "never overloaded: {answer:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "never overloaded: {answer:?}"
+        );
     }
     let answer = waiting.await.unwrap();
     assert_ne!(answer.status.unwrap().code, 0);
@@ -40,10 +51,17 @@ async fn too_many_checks_at_once_are_overloaded() {
 async fn a_check_that_takes_too_long_is_timeout() {
     let issuer = Issuer::start();
     let gate = Gate::with(|builder, _| {
-        builder.authenticator("partners", issuer.authenticator("orders")).set(&["checks", "deadline"], json!("100ms"))
+        builder
+            .authenticator("partners", issuer.authenticator("orders"))
+            .set(&["checks", "deadline"], json!("100ms"))
     });
     issuer.stall();
-    let token = issuer.token().header("kid", "unknown").audience("orders").client_id("shop").sign();
+    let token = issuer
+        .token()
+        .header("kid", "unknown")
+        .audience("orders")
+        .client_id("shop")
+        .sign();
     let start = std::time::Instant::now();
     refused(&gate.ask_with(&token).await, "timeout");
     assert!(start.elapsed() < Duration::from_secs(2));
@@ -52,19 +70,36 @@ async fn a_check_that_takes_too_long_is_timeout() {
 #[tokio::test]
 async fn a_grpc_caller_gets_a_grpc_status() {
     let gate = Gate::start();
-    let response = gate.ask(get_order().header("content-type", "application/grpc+proto")).await;
-    let Some(envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse::DeniedResponse(denied)) = &response.http_response else {
+    let response = gate
+        .ask(get_order().header("content-type", "application/grpc+proto"))
+        .await;
+    let Some(
+        envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse::DeniedResponse(
+            denied,
+        ),
+    ) = &response.http_response
+    else {
         panic!("{response:?}")
     };
-    assert_eq!(header(&denied.headers, "grpc-status").as_deref(), Some("16"));
-    assert_eq!(header(&denied.headers, "grpc-message").as_deref(), Some("A credential is needed"));
+    assert_eq!(
+        header(&denied.headers, "grpc-status").as_deref(),
+        Some("16")
+    );
+    assert_eq!(
+        header(&denied.headers, "grpc-message").as_deref(),
+        Some("A credential is needed")
+    );
     assert!(denied.body.is_empty());
 }
 
 #[tokio::test]
 async fn other_methods_and_services_are_not_implemented() {
     let gate = Gate::start();
-    for path in ["/envoy.service.auth.v3.Authorization/Other", "/envoy.service.auth.v2.Authorization/Check", "/other.Service/Check"] {
+    for path in [
+        "/envoy.service.auth.v3.Authorization/Other",
+        "/envoy.service.auth.v2.Authorization/Check",
+        "/other.Service/Check",
+    ] {
         let error = gate.client.call(path, Vec::new()).await.unwrap_err();
         assert_eq!(error.code(), tonic::Code::Unimplemented, "{path}");
     }
@@ -74,11 +109,20 @@ async fn other_methods_and_services_are_not_implemented() {
 async fn the_callers_own_deadline_is_kept() {
     let issuer = Issuer::start();
     let gate = Gate::with(|builder, _| {
-        builder.authenticator("partners", issuer.authenticator("orders")).set(&["checks", "deadline"], json!("10s"))
+        builder
+            .authenticator("partners", issuer.authenticator("orders"))
+            .set(&["checks", "deadline"], json!("10s"))
     });
     issuer.stall();
-    let token = issuer.token().header("kid", "unknown").audience("orders").client_id("shop").sign();
+    let token = issuer
+        .token()
+        .header("kid", "unknown")
+        .audience("orders")
+        .client_id("shop")
+        .sign();
     let client = CheckClient::new(gate.server.check_address());
-    let answer = client.check_within(get_order().bearer(&token), Duration::from_millis(500)).await;
+    let answer = client
+        .check_within(get_order().bearer(&token), Duration::from_millis(500))
+        .await;
     refused(&answer, "timeout");
 }

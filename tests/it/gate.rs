@@ -1,6 +1,8 @@
 //! The server that most tests ask: an issuer, and a small catalog with every kind of caller.
 
-use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckResponse, DeniedHttpResponse, OkHttpResponse,
+};
 use envoy_types::pb::google::protobuf::value::Kind;
 use serde_json::json;
 
@@ -31,7 +33,9 @@ impl Gate {
     }
 
     /// The server with the standard catalog and something changed.
-    pub(crate) fn with(change: impl FnOnce(PortcullisBuilder, &Issuer) -> PortcullisBuilder) -> Self {
+    pub(crate) fn with(
+        change: impl FnOnce(PortcullisBuilder, &Issuer) -> PortcullisBuilder,
+    ) -> Self {
         let issuer = Issuer::start();
         let builder = PortcullisBuilder::new()
             .authenticator("partners", issuer.authenticator("orders"))
@@ -41,12 +45,20 @@ impl Gate {
             .catalog("applications.yaml", &applications(issuer.url()));
         let server = change(builder, &issuer).start();
         let client = CheckClient::new(server.check_address());
-        Self { issuer, server, client }
+        Self {
+            issuer,
+            server,
+            client,
+        }
     }
 
     /// A token of `shop` with all that the orders Api asks for.
     pub(crate) fn token(&self) -> Token {
-        self.issuer.token().audience("orders").client_id("shop").scope("orders.read orders.write")
+        self.issuer
+            .token()
+            .audience("orders")
+            .client_id("shop")
+            .scope("orders.read orders.write")
     }
 
     /// The answer to a check.
@@ -73,20 +85,33 @@ pub(crate) fn post_order() -> CheckBuilder {
 /// Asserts that the answer is an allow.
 #[track_caller]
 pub(crate) fn allowed(response: &CheckResponse) -> &OkHttpResponse {
-    assert_eq!(metadata(response, "decision").as_deref(), Some("allow"), "{response:?}");
+    assert_eq!(
+        metadata(response, "decision").as_deref(),
+        Some("allow"),
+        "{response:?}"
+    );
     assert_allowed(response)
 }
 
 /// Asserts that the answer is a refusal for `reason`, in the public form of it.
 #[track_caller]
 pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a DeniedHttpResponse {
-    assert_eq!(metadata(response, "reason").as_deref(), Some(reason), "{response:?}");
+    assert_eq!(
+        metadata(response, "reason").as_deref(),
+        Some(reason),
+        "{response:?}"
+    );
     let (status, code) = match reason {
         "request_malformed" => (400, "bad_request"),
         "api_not_found" | "operation_not_found" => (404, "not_found"),
         "token_expired" => (401, "token_expired"),
-        "credential_missing" | "credential_invalid" | "signature_invalid" | "issuer_untrusted" | "audience_mismatch"
-        | "key_unknown" | "token_not_yet_valid" => (401, "unauthenticated"),
+        "credential_missing"
+        | "credential_invalid"
+        | "signature_invalid"
+        | "issuer_untrusted"
+        | "audience_mismatch"
+        | "key_unknown"
+        | "token_not_yet_valid" => (401, "unauthenticated"),
         "application_unknown" | "application_suspended" => (403, "access_denied"),
         "subscription_missing" | "subscription_inactive" => (403, "not_subscribed"),
         "scope_insufficient" => (403, "insufficient_scope"),
@@ -100,7 +125,14 @@ pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a Deni
 
 /// A field of the dynamic metadata.
 pub(crate) fn metadata(response: &CheckResponse, name: &str) -> Option<String> {
-    match response.dynamic_metadata.as_ref()?.fields.get(name)?.kind.as_ref()? {
+    match response
+        .dynamic_metadata
+        .as_ref()?
+        .fields
+        .get(name)?
+        .kind
+        .as_ref()?
+    {
         Kind::StringValue(text) => Some(text.clone()),
         other => panic!("no text: {other:?}"),
     }
@@ -181,7 +213,9 @@ spec: { limits: [{ amount: 10000, per: day }] }
 pub(crate) fn applications(issuer: &str) -> String {
     let client = |name: &str| format!("clients: [{{ issuer: \"{issuer}\", clientId: {name} }}]");
     let application = |name: &str, spec: &str| {
-        format!("---\napiVersion: portcullis.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec:\n{spec}\n")
+        format!(
+            "---\napiVersion: portcullis.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec:\n{spec}\n"
+        )
     };
     let key = |key: &str| format!("{{ digest: \"{}\" }}", key_digest(key));
     let subscription = |extra: &str| format!("subscriptions: [{{ api: orders{extra} }}]");

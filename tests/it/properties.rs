@@ -15,7 +15,9 @@ fn ask(message: Vec<u8>) -> CheckResponse {
         static GATE: (tokio::runtime::Runtime, Gate) = (tokio::runtime::Runtime::new().unwrap(), Gate::start());
     }
     GATE.with(|(runtime, gate)| {
-        let answer = runtime.block_on(gate.client.check_bytes(message)).expect("an answer in a successful RPC");
+        let answer = runtime
+            .block_on(gate.client.check_bytes(message))
+            .expect("an answer in a successful RPC");
         CheckResponse::decode(answer).unwrap()
     })
 }

@@ -22,7 +22,11 @@ async fn until(gate: &Gate, check: impl Fn() -> CheckBuilder, reason: &str) {
         if found == reason {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "still {found} and not {reason}\n{}", gate.server.stderr());
+        assert!(
+            start.elapsed() < PATIENCE,
+            "still {found} and not {reason}\n{}",
+            gate.server.stderr()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -44,19 +48,28 @@ async fn a_change_is_taken_and_its_revision_shown() {
     let gate = Gate::start();
     let before = revision(&gate);
     until(&gate, get, "permitted").await;
-    gate.server.write_catalog("applications.yaml", &suspended(&gate));
+    gate.server
+        .write_catalog("applications.yaml", &suspended(&gate));
     until(&gate, get, "application_suspended").await;
     assert_ne!(revision(&gate), before);
-    gate.server.write_catalog("applications.yaml", &applications(gate.issuer.url()));
+    gate.server
+        .write_catalog("applications.yaml", &applications(gate.issuer.url()));
     until(&gate, get, "permitted").await;
-    assert_eq!(revision(&gate), before, "the revision is a digest of what is served");
+    assert_eq!(
+        revision(&gate),
+        before,
+        "the revision is a digest of what is served"
+    );
 }
 
 #[tokio::test]
 async fn a_broken_change_is_refused_whole_and_told() {
     let gate = Gate::start();
     let before = revision(&gate);
-    let broken = format!("{}---\napiVersion: portcullis.dev/v1alpha1\nkind: Application\nmetadata: {{ name: x }}\nspec: {{ colour: red }}\n", suspended(&gate));
+    let broken = format!(
+        "{}---\napiVersion: portcullis.dev/v1alpha1\nkind: Application\nmetadata: {{ name: x }}\nspec: {{ colour: red }}\n",
+        suspended(&gate)
+    );
     gate.server.write_catalog("applications.yaml", &broken);
     let problems = eventually("the problem to be told", || {
         let problems = gate.server.admin("/v1/problems").text();
@@ -66,9 +79,19 @@ async fn a_broken_change_is_refused_whole_and_told() {
     assert_eq!(revision(&gate), before);
     until(&gate, get, "permitted").await;
     let metrics = gate.server.metrics();
-    assert!(metrics.lines().any(|line| line.starts_with("portcullis_catalog_reloads_total") && line.contains("refused")), "{metrics}");
-    assert!(gate.server.stderr().contains("colour"), "a log line says what is wrong");
-    gate.server.write_catalog("applications.yaml", &suspended(&gate));
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.starts_with("portcullis_catalog_reloads_total")
+                && line.contains("refused")),
+        "{metrics}"
+    );
+    assert!(
+        gate.server.stderr().contains("colour"),
+        "a log line says what is wrong"
+    );
+    gate.server
+        .write_catalog("applications.yaml", &suspended(&gate));
     until(&gate, get, "application_suspended").await;
     assert!(!gate.server.admin("/v1/problems").text().contains("colour"));
 }
@@ -79,12 +102,19 @@ async fn a_missing_or_empty_folder_is_never_no_rules() {
     let folder = gate.server.folder().join("catalog");
     let (aside, before) = (gate.server.folder().join("aside"), revision(&gate));
     fs::rename(&folder, &aside).unwrap();
-    eventually("the missing folder to be told", || (gate.server.admin("/v1/problems").text() != "[]").then_some(()));
+    eventually("the missing folder to be told", || {
+        (gate.server.admin("/v1/problems").text() != "[]").then_some(())
+    });
     until(&gate, get, "permitted").await;
     fs::create_dir(&folder).unwrap();
     std::thread::sleep(Duration::from_millis(600));
     until(&gate, get, "permitted").await;
-    until(&gate, || CheckBuilder::new("GET", "nowhere.example", "/"), "api_not_found").await;
+    until(
+        &gate,
+        || CheckBuilder::new("GET", "nowhere.example", "/"),
+        "api_not_found",
+    )
+    .await;
     assert_eq!(revision(&gate), before);
 }
 
@@ -95,12 +125,20 @@ async fn a_config_map_flip_is_seen() {
         let mounted = builder.folder().join("mounted");
         for (version, state) in [("..v1", "active"), ("..v2", "suspended")] {
             fs::create_dir_all(mounted.join(version)).unwrap();
-            let applications = applications(issuer.url()).replace("  owner: acme", &format!("  owner: acme\n  state: {state}"));
-            fs::write(mounted.join(version).join("all.yaml"), format!("{APIS}{applications}")).unwrap();
+            let applications = applications(issuer.url())
+                .replace("  owner: acme", &format!("  owner: acme\n  state: {state}"));
+            fs::write(
+                mounted.join(version).join("all.yaml"),
+                format!("{APIS}{applications}"),
+            )
+            .unwrap();
         }
         std::os::unix::fs::symlink("..v1", mounted.join("..data")).unwrap();
         std::os::unix::fs::symlink("..data/all.yaml", mounted.join("all.yaml")).unwrap();
-        builder.set(&["catalog", "sources"], json!([{ "name": "main", "type": "file", "path": mounted }]))
+        builder.set(
+            &["catalog", "sources"],
+            json!([{ "name": "main", "type": "file", "path": mounted }]),
+        )
     });
     until(&gate, get, "permitted").await;
     let mounted = gate.server.folder().join("mounted");
@@ -139,11 +177,21 @@ async fn one_broken_source_keeps_its_last_good_state_while_others_change() {
     let first = || CheckBuilder::new("GET", "first.example", "/");
     until(&gate, first, "permitted").await;
     fs::write(gate.server.folder().join("blocks/api.yaml"), "kind: [").unwrap();
-    gate.server.write_catalog("applications.yaml", &suspended(&gate));
+    gate.server
+        .write_catalog("applications.yaml", &suspended(&gate));
     until(&gate, get, "application_suspended").await;
     until(&gate, first, "permitted").await;
-    fs::write(gate.server.folder().join("blocks/api.yaml"), more_api("second.example")).unwrap();
-    until(&gate, || CheckBuilder::new("GET", "second.example", "/"), "permitted").await;
+    fs::write(
+        gate.server.folder().join("blocks/api.yaml"),
+        more_api("second.example"),
+    )
+    .unwrap();
+    until(
+        &gate,
+        || CheckBuilder::new("GET", "second.example", "/"),
+        "permitted",
+    )
+    .await;
     until(&gate, first, "api_not_found").await;
 }
 
@@ -159,10 +207,25 @@ async fn a_source_that_conflicts_with_another_is_refused() {
             json!([{ "name": "main", "type": "file", "path": main }, { "name": "more", "type": "file", "path": folder }]),
         )
     });
-    fs::write(gate.server.folder().join("blocks/api.yaml"), more_api("api.example").replace("basePath: /", "basePath: /orders")).unwrap();
-    eventually("the conflict to be told", || gate.server.admin("/v1/problems").text().contains("precedence").then_some(()));
+    fs::write(
+        gate.server.folder().join("blocks/api.yaml"),
+        more_api("api.example").replace("basePath: /", "basePath: /orders"),
+    )
+    .unwrap();
+    eventually("the conflict to be told", || {
+        gate.server
+            .admin("/v1/problems")
+            .text()
+            .contains("precedence")
+            .then_some(())
+    });
     until(&gate, get, "permitted").await;
-    until(&gate, || CheckBuilder::new("GET", "first.example", "/"), "permitted").await;
+    until(
+        &gate,
+        || CheckBuilder::new("GET", "first.example", "/"),
+        "permitted",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -175,9 +238,22 @@ async fn authenticators_change_with_the_catalog_and_other_sections_say_that_they
     config["checks"] = json!({ "deadline": "1s" });
     fs::write(&path, config.to_string()).unwrap();
     until(&gate, get, "credential_missing").await;
-    until(&gate, || get_order().header("x-other-key", SHOP_KEY), "permitted").await;
-    assert!(status(&gate).to_string().contains("checks"), "{}", status(&gate));
-    assert!(gate.server.stderr().contains("restart"), "{}", gate.server.stderr());
+    until(
+        &gate,
+        || get_order().header("x-other-key", SHOP_KEY),
+        "permitted",
+    )
+    .await;
+    assert!(
+        status(&gate).to_string().contains("checks"),
+        "{}",
+        status(&gate)
+    );
+    assert!(
+        gate.server.stderr().contains("restart"),
+        "{}",
+        gate.server.stderr()
+    );
 }
 
 fn more_api(host: &str) -> String {

@@ -10,7 +10,12 @@ fn ask(method: &str, host: &str, path: &str) -> CheckBuilder {
 #[tokio::test]
 async fn an_unclaimed_host_or_path_is_api_not_found() {
     let gate = Gate::start();
-    for (host, path) in [("nowhere.example", "/orders/7"), ("api.example", "/"), ("api.example", "/ordersx/7"), ("api.example", "/Orders/7")] {
+    for (host, path) in [
+        ("nowhere.example", "/orders/7"),
+        ("api.example", "/"),
+        ("api.example", "/ordersx/7"),
+        ("api.example", "/Orders/7"),
+    ] {
         refused(&gate.ask(ask("GET", host, path)).await, "api_not_found");
     }
 }
@@ -28,7 +33,10 @@ async fn an_unknown_method_or_path_is_operation_not_found() {
         ("POST", "/orders/7"),
         ("POST", "/orders/files/a"),
     ] {
-        refused(&gate.ask(ask(method, "api.example", path)).await, "operation_not_found");
+        refused(
+            &gate.ask(ask(method, "api.example", path)).await,
+            "operation_not_found",
+        );
     }
 }
 
@@ -52,7 +60,10 @@ async fn hosts_and_paths_are_matched_in_normal_form() {
 async fn the_operation_and_the_api_are_told() {
     let gate = Gate::start();
     let response = gate.ask(ask("GET", "api.example", "/orders/7")).await;
-    assert_eq!(metadata(&response, "api").as_deref(), Some("default/orders"));
+    assert_eq!(
+        metadata(&response, "api").as_deref(),
+        Some("default/orders")
+    );
     assert_eq!(metadata(&response, "operation").as_deref(), Some("/{id}"));
 }
 
@@ -60,10 +71,12 @@ async fn the_operation_and_the_api_are_told() {
 async fn the_envoy_route_can_name_the_api() {
     let gate = Gate::start();
     for name in ["orders", "default/orders"] {
-        let named = ask("GET", "any.example", "/orders/7").context_extension("portcullis.api", name);
+        let named =
+            ask("GET", "any.example", "/orders/7").context_extension("portcullis.api", name);
         allowed(&gate.ask(named).await);
     }
-    let elsewhere = ask("GET", "open.example", "/elsewhere").context_extension("portcullis.api", "orders");
+    let elsewhere =
+        ask("GET", "open.example", "/elsewhere").context_extension("portcullis.api", "orders");
     refused(&gate.ask(elsewhere).await, "api_not_found");
     let unknown = ask("GET", "open.example", "/").context_extension("portcullis.api", "unknown");
     refused(&gate.ask(unknown).await, "api_not_found");

@@ -7,30 +7,60 @@ use crate::support::eventually;
 #[tokio::test]
 async fn a_refusal_is_recorded_and_the_request_passes_stripped() {
     let gate = Gate::start();
-    let response = gate.ask(CheckBuilder::new("GET", "watched.example", "/").header("x_user", "mallory")).await;
+    let response = gate
+        .ask(CheckBuilder::new("GET", "watched.example", "/").header("x_user", "mallory"))
+        .await;
     let ok = assert_allowed(&response);
-    assert!(ok.headers.is_empty() && ok.headers_to_remove.contains(&"x_user".to_owned()), "{ok:?}");
+    assert!(
+        ok.headers.is_empty() && ok.headers_to_remove.contains(&"x_user".to_owned()),
+        "{ok:?}"
+    );
     assert_eq!(metadata(&response, "decision").as_deref(), Some("deny"));
-    assert_eq!(metadata(&response, "reason").as_deref(), Some("credential_missing"));
-    assert_eq!(metadata(&response, "enforcement").as_deref(), Some("shadow"));
+    assert_eq!(
+        metadata(&response, "reason").as_deref(),
+        Some("credential_missing")
+    );
+    assert_eq!(
+        metadata(&response, "enforcement").as_deref(),
+        Some("shadow")
+    );
     let decision_id = metadata(&response, "decision_id").unwrap();
     let line = eventually("the decision to be logged", || {
-        gate.server.stdout().lines().find(|line| line.contains(&decision_id)).map(str::to_owned)
+        gate.server
+            .stdout()
+            .lines()
+            .find(|line| line.contains(&decision_id))
+            .map(str::to_owned)
     });
-    assert!(line.contains("credential_missing") && line.contains("shadow"), "{line}");
+    assert!(
+        line.contains("credential_missing") && line.contains("shadow"),
+        "{line}"
+    );
     let metrics = gate.server.metrics();
-    let counted = metrics.lines().find(|line| line.starts_with("portcullis_checks_total") && line.contains("credential_missing"));
-    assert!(counted.is_some_and(|line| line.contains("default/watched") && line.ends_with(" 1")), "{counted:?}");
+    let counted = metrics.lines().find(|line| {
+        line.starts_with("portcullis_checks_total") && line.contains("credential_missing")
+    });
+    assert!(
+        counted.is_some_and(|line| line.contains("default/watched") && line.ends_with(" 1")),
+        "{counted:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_allow_is_an_ordinary_allow() {
     let gate = Gate::start();
     let token = gate.token().client_id("stranger").sign();
-    let response = gate.ask(CheckBuilder::new("GET", "watched.example", "/").bearer(&token)).await;
+    let response = gate
+        .ask(CheckBuilder::new("GET", "watched.example", "/").bearer(&token))
+        .await;
     assert_allowed(&response);
-    assert_eq!(metadata(&response, "reason").as_deref(), Some("subscription_missing"));
+    assert_eq!(
+        metadata(&response, "reason").as_deref(),
+        Some("subscription_missing")
+    );
     let gate_token = gate.token().sign();
-    let response = gate.ask(CheckBuilder::new("GET", "open.example", "/").bearer(&gate_token)).await;
+    let response = gate
+        .ask(CheckBuilder::new("GET", "open.example", "/").bearer(&gate_token))
+        .await;
     allowed(&response);
 }

@@ -18,11 +18,17 @@ async fn a_request_without_credential_is_anonymous_where_the_api_says_so() {
 #[tokio::test]
 async fn a_bad_credential_is_never_anonymous() {
     let gate = Gate::start();
-    refused(&gate.ask(get().bearer("not-a-token")).await, "credential_invalid");
+    refused(
+        &gate.ask(get().bearer("not-a-token")).await,
+        "credential_invalid",
+    );
     let foreign = crate::support::issuer::Issuer::start();
     let token = foreign.token().audience("orders").sign();
     refused(&gate.ask(get().bearer(&token)).await, "issuer_untrusted");
-    let expired = gate.token().expired_since(std::time::Duration::from_secs(60)).sign();
+    let expired = gate
+        .token()
+        .expired_since(std::time::Duration::from_secs(60))
+        .sign();
     refused(&gate.ask(get().bearer(&expired)).await, "token_expired");
 }
 

@@ -10,7 +10,12 @@ use crate::support::signing::SigningKeys;
 
 #[tokio::test]
 async fn a_rotated_key_is_found_by_one_fetch() {
-    let gate = Gate::with(|builder, _| builder.set(&["authenticators", "partners", "unknownKeyCooldown"], json!("1s")));
+    let gate = Gate::with(|builder, _| {
+        builder.set(
+            &["authenticators", "partners", "unknownKeyCooldown"],
+            json!("1s"),
+        )
+    });
     allowed(&gate.ask_with(&gate.token().sign()).await);
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let old = gate.token().sign();
@@ -26,17 +31,29 @@ async fn a_flood_of_unknown_keys_is_key_unknown_and_costs_one_fetch_at_most() {
     let gate = Gate::start();
     let before = gate.issuer.key_set_fetches();
     for number in 0..200 {
-        let token = gate.token().header("kid", format!("unknown-{number}")).sign();
+        let token = gate
+            .token()
+            .header("kid", format!("unknown-{number}"))
+            .sign();
         refused(&gate.ask_with(&token).await, "key_unknown");
     }
-    assert!(gate.issuer.key_set_fetches() <= before + 1, "{} fetches", gate.issuer.key_set_fetches() - before);
+    assert!(
+        gate.issuer.key_set_fetches() <= before + 1,
+        "{} fetches",
+        gate.issuer.key_set_fetches() - before
+    );
 }
 
 #[tokio::test]
 async fn a_known_key_is_never_fetched_whatever_its_signature_is_worth() {
     let gate = Gate::start();
     let before = gate.issuer.key_set_fetches();
-    let forged = gate.token().keys(&SigningKeys::generate(0)).header("kid", gate.issuer.keys().key_id(crate::support::signing::Algorithm::Rs256));
+    let forged = gate.token().keys(&SigningKeys::generate(0)).header(
+        "kid",
+        gate.issuer
+            .keys()
+            .key_id(crate::support::signing::Algorithm::Rs256),
+    );
     for _ in 0..20 {
         refused(&gate.ask_with(&forged.sign()).await, "signature_invalid");
     }
@@ -58,15 +75,23 @@ async fn an_outage_is_survived_on_the_last_good_set() {
 async fn an_unreachable_issuer_is_dependency_unavailable_and_never_the_callers_fault() {
     let issuer = Issuer::start();
     issuer.fail(503);
-    let gate = Gate::with(|builder, _| builder.authenticator("partners", issuer.authenticator("orders")));
+    let gate =
+        Gate::with(|builder, _| builder.authenticator("partners", issuer.authenticator("orders")));
     let token = issuer.token().audience("orders").client_id("shop").sign();
     let answer = gate.ask_with(&token).await;
     let denied = refused(&answer, "dependency_unavailable");
-    assert!(!format!("{denied:?}").contains("127.0.0.1"), "an address in the answer: {denied:?}");
+    assert!(
+        !format!("{denied:?}").contains("127.0.0.1"),
+        "an address in the answer: {denied:?}"
+    );
     issuer.recover();
-    eventually("the key set to be tried again", || (issuer.key_set_fetches() > 0).then_some(()));
+    eventually("the key set to be tried again", || {
+        (issuer.key_set_fetches() > 0).then_some(())
+    });
     let start = std::time::Instant::now();
-    while gate.ask_with(&token).await.status.unwrap().code != 16 && start.elapsed() < crate::support::PATIENCE {
+    while gate.ask_with(&token).await.status.unwrap().code != 16
+        && start.elapsed() < crate::support::PATIENCE
+    {
         // `shop` is a client of the gate's own issuer alone, so the end is application_unknown
         let answer = gate.ask_with(&token).await;
         if crate::gate::metadata(&answer, "reason").as_deref() == Some("application_unknown") {
@@ -84,7 +109,9 @@ async fn a_lying_or_spoiled_issuer_is_dependency_unavailable() {
     let spoiled = Issuer::start();
     spoiled.serve_key_set("<html>");
     for issuer in [lying, spoiled] {
-        let gate = Gate::with(|builder, _| builder.authenticator("partners", issuer.authenticator("orders")));
+        let gate = Gate::with(|builder, _| {
+            builder.authenticator("partners", issuer.authenticator("orders"))
+        });
         let token = issuer.token().audience("orders").client_id("shop").sign();
         refused(&gate.ask_with(&token).await, "dependency_unavailable");
     }
@@ -94,7 +121,8 @@ async fn a_lying_or_spoiled_issuer_is_dependency_unavailable() {
 async fn one_unusable_key_does_not_spoil_the_set() {
     let issuer = Issuer::start();
     issuer.add_unusable_key();
-    let gate = Gate::with(|builder, _| builder.authenticator("partners", issuer.authenticator("orders")));
+    let gate =
+        Gate::with(|builder, _| builder.authenticator("partners", issuer.authenticator("orders")));
     let token = issuer.token().audience("orders").client_id("shop").sign();
     refused(&gate.ask_with(&token).await, "application_unknown");
 }
@@ -111,12 +139,19 @@ async fn a_stalling_issuer_ends_in_time_and_not_ready_is_said_until_it_was_tried
     let mut server = builder.without_waiting().start();
     let answer = server.observe("/readyz");
     assert_eq!(answer.status, 503, "{}", answer.text());
-    assert!(answer.text().contains("keys"), "the reason is told: {}", answer.text());
+    assert!(
+        answer.text().contains("keys"),
+        "the reason is told: {}",
+        answer.text()
+    );
     assert_eq!(server.observe("/livez").status, 200);
     let client = crate::support::check::CheckClient::new(server.check_address());
     let token = issuer.token().audience("orders").client_id("shop").sign();
     let answer = client.check(crate::gate::get_order().bearer(&token)).await;
     let reason = crate::gate::metadata(&answer, "reason").unwrap();
-    assert!(["timeout", "dependency_unavailable"].contains(&reason.as_str()), "{reason}");
+    assert!(
+        ["timeout", "dependency_unavailable"].contains(&reason.as_str()),
+        "{reason}"
+    );
     server.wait_until_ready();
 }
