@@ -24,10 +24,10 @@ pub(crate) struct PortcullisBuilder {
     wait_until_ready: bool,
 }
 
-/// A running server; dropping it sends SIGTERM and waits for its end.
+/// A running server; dropping it kills it, and [`Portcullis::terminate`] stops it gently.
 #[derive(Debug)]
 pub(crate) struct Portcullis {
-    // Stops before the folder is removed.
+    // Ends before the folder is removed.
     process: Process,
     addresses: BTreeMap<String, SocketAddr>,
     folder: TempDir,
