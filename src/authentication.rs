@@ -38,7 +38,7 @@ pub const ANONYMOUS: &str = "anonymous";
 #[derive(Debug)]
 pub enum Authenticator {
     /// Tokens of an issuer.
-    Jwt(JwtAuthenticator),
+    Jwt(Box<JwtAuthenticator>),
     /// API keys of the catalog's applications.
     ApiKey(ApiKeyAuthenticator),
     /// App ids and their keys.
@@ -169,10 +169,9 @@ pub async fn authenticate(route: &Route<'_>, request: &DownstreamRequest) -> Res
 
 /// Of the reasons why nobody claimed a credential, the one that came closest to its owner.
 fn closest(before: Option<Denial>, next: Denial) -> Denial {
-    let rank = |denial: &Denial| match denial.reason() {
-        Reason::AudienceMismatch => 2,
-        Reason::IssuerUntrusted => 1,
-        _ => 0,
+    let rank = |denial: &Denial| {
+        let order = [Reason::IssuerUntrusted, Reason::AudienceMismatch];
+        order.iter().position(|reason| *reason == denial.reason())
     };
     match before {
         Some(before) if rank(&before) >= rank(&next) => before,

@@ -31,7 +31,7 @@ tagged! {
     #[serde(tag = "type", rename_all = "camelCase")]
     pub enum AuthenticatorConfig {
         /// JSON Web Tokens of an issuer.
-        Jwt(JwtConfig) = "jwt",
+        Jwt(Box<JwtConfig>) = "jwt",
         /// API keys of the catalog's applications.
         ApiKey(ApiKeyConfig) = "apiKey",
         /// App ids of the catalog's applications, with a key where they have one.
@@ -140,7 +140,8 @@ impl AuthenticatorConfig {
         match self {
             Self::Jwt(config) => {
                 let shared = shared_issuers.contains(config.issuer.as_str());
-                config.build(name, shared, context).map(Authenticator::Jwt)
+                let built = config.build(name, shared, context)?;
+                Some(Authenticator::Jwt(Box::new(built)))
             }
             Self::ApiKey(config) => {
                 ApiKeyAuthenticator::build(config, name, context).map(Authenticator::ApiKey)

@@ -64,16 +64,18 @@ impl SigningKey {
         let random = SystemRandom::new();
         match self {
             Self::Rsa(key) => {
-                let encoding = match algorithm {
-                    Algorithm::Rs384 => &RSA_PKCS1_SHA384,
-                    Algorithm::Rs512 => &RSA_PKCS1_SHA512,
-                    Algorithm::Ps256 => &RSA_PSS_SHA256,
-                    Algorithm::Ps384 => &RSA_PSS_SHA384,
-                    Algorithm::Ps512 => &RSA_PSS_SHA512,
-                    _ => &RSA_PKCS1_SHA256,
-                };
+                let encodings = [
+                    (Algorithm::Rs256, &RSA_PKCS1_SHA256),
+                    (Algorithm::Rs384, &RSA_PKCS1_SHA384),
+                    (Algorithm::Rs512, &RSA_PKCS1_SHA512),
+                    (Algorithm::Ps256, &RSA_PSS_SHA256),
+                    (Algorithm::Ps384, &RSA_PSS_SHA384),
+                    (Algorithm::Ps512, &RSA_PSS_SHA512),
+                ];
+                let encoding = encodings.iter().find(|(of, _)| *of == algorithm);
+                let (_, encoding) = encoding.unwrap();
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(encoding, &random, message, &mut signature)
+                key.sign(*encoding, &random, message, &mut signature)
                     .unwrap();
                 signature
             }
@@ -139,9 +141,10 @@ pub(super) fn claims() -> Value {
 /// `base` with `changes`; `null` removes a member.
 pub(super) fn with(mut base: Value, changes: Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(base.as_object_mut().unwrap().remove(name)),
-            value => base[name] = value.clone(),
+        if value.is_null() {
+            base.as_object_mut().unwrap().remove(name);
+        } else {
+            base[name] = value.clone();
         }
     }
     base
@@ -201,6 +204,9 @@ pub(super) fn wrong(section: &str) -> Vec<String> {
         .map(|finding| format!("{}: {}", finding.path, finding.message))
         .collect()
 }
+
+/// A path, headers, and how they are judged.
+pub(super) type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Ended);
 
 /// How an outcome ended: a word, and the reason.
 pub(super) fn ended(outcome: &Outcome) -> Ended {

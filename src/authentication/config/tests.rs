@@ -41,7 +41,8 @@ apps: { type: appId, id: [{ header: app_id }, { basic: true }], key: [{ header: 
     );
     let written = serde_saphyr::to_string(&configs).unwrap();
     assert_eq!(read(&written).unwrap(), configs);
-    schemars::schema_for!(AuthenticatorConfigs);
+    let schema = schemars::schema_for!(AuthenticatorConfigs);
+    assert!(schema.to_value().to_string().contains("maxLifetime"));
 }
 
 #[test]

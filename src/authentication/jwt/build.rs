@@ -1,7 +1,6 @@
 //! A [`JwtConfig`] becomes a [`JwtAuthenticator`]: its files are read and its key source started.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -12,7 +11,7 @@ use super::unverified::TokenTypes;
 use super::{JwtAuthenticator, Keys};
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::config::{BuildContext, build_places};
-use crate::authentication::key_refresh::{KeyPlace, KeySource, KeySourceConfig};
+use crate::authentication::key_refresh::{KeyPlace, KeySourceConfig};
 use crate::authentication::key_set::{KeySet, KeySetError, MAX_BYTES};
 use crate::authentication::principal::SubscriptionSource;
 use crate::config::findings::Findings;
@@ -65,8 +64,13 @@ impl JwtConfig {
             reader, findings, ..
         } = context;
         match &self.keys {
-            KeysConfig::Discovery | KeysConfig::JwksUrl(_) => {
-                self.build_source(context).map(Keys::Fetched)
+            KeysConfig::Discovery => {
+                let issuer = self.issuer.as_str().into();
+                self.build_source(KeyPlace::Discovery { issuer }, context)
+            }
+            KeysConfig::JwksUrl(address) => {
+                let address = Url::parse(address).ok()?;
+                self.build_source(KeyPlace::Jwks(address), context)
             }
             KeysConfig::Jwks(document) => KeySet::from_jwks(document).ok().map(Keys::Fixed),
             KeysConfig::JwksFile(path) => findings.within("keys.jwksFile", |findings| {
@@ -85,13 +89,7 @@ impl JwtConfig {
         }
     }
 
-    fn build_source(&self, context: &mut BuildContext<'_>) -> Option<Arc<KeySource>> {
-        let place = match &self.keys {
-            KeysConfig::JwksUrl(address) => KeyPlace::Jwks(Url::parse(address).ok()?),
-            _ => KeyPlace::Discovery {
-                issuer: self.issuer.as_str().into(),
-            },
-        };
+    fn build_source(&self, place: KeyPlace, context: &mut BuildContext<'_>) -> Option<Keys> {
         let or = |duration: Option<HumanDuration>, default| duration.map_or(default, |set| set.0);
         let config = KeySourceConfig {
             place,
@@ -108,6 +106,7 @@ impl JwtConfig {
         context
             .findings
             .within("keys", |findings| found(started, findings))
+            .map(Keys::Fetched)
     }
 
     fn build_rules(&self) -> ClaimRules {
