@@ -60,7 +60,7 @@ pub enum KeyPlace {
 pub struct KeySource {
     shared: Arc<Shared>,
     /// Stops the task with the last user of the source.
-    _task: Option<TaskGuard>,
+    task: Option<TaskGuard>,
 }
 
 /// What the task writes and requests read.
@@ -131,7 +131,7 @@ impl KeySource {
     /// Where we cannot find out.
     pub async fn keys(&self, key_id: Option<&str>) -> Result<Arc<KeySet>, KeysUnavailable> {
         let shared = &*self.shared;
-        if self._task.is_none() {
+        if self.task.is_none() {
             return Err(KeysUnavailable::Offline(Arc::clone(&shared.name)));
         }
         let known = shared.known.load_full();

@@ -28,6 +28,7 @@ use crate::check::request::{Decoded, DownstreamRequest, decode};
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
+use crate::snapshot::Authenticators;
 
 /// The time at which tests judge tokens.
 pub(super) const NOW: i64 = 1_800_000_000;
@@ -179,6 +180,11 @@ pub(super) fn request(path: &str, headers: &[(&str, &str)]) -> DownstreamRequest
 
 /// The authenticator `a` of a section, which is fine.
 pub(super) fn build(section: &str, sources: &KeySources) -> Arc<Authenticator> {
+    Arc::clone(&build_section(section, sources)["a"])
+}
+
+/// The authenticators of a section, which is fine.
+pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticators {
     let configs: AuthenticatorConfigs = serde_saphyr::from_str(section).unwrap();
     let (mut reader, mut findings) = (Reader::new("."), Findings::new());
     check_all(&configs, &mut findings);
@@ -190,8 +196,7 @@ pub(super) fn build(section: &str, sources: &KeySources) -> Arc<Authenticator> {
         key_sources: sources,
     };
     let built = build_all(&configs, &mut context);
-    let built = built.unwrap_or_else(|| panic!("{:?}", findings.found()));
-    Arc::clone(&built["a"])
+    built.unwrap_or_else(|| panic!("{:?}", findings.found()))
 }
 
 /// What a section's check finds: `path: message`.

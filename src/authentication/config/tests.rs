@@ -46,6 +46,13 @@ apps: { type: appId, id: [{ header: app_id }, { basic: true }], key: [{ header: 
 }
 
 #[test]
+fn the_short_form_is_what_is_read_where_all_else_is_left_out() {
+    let short = JwtConfig::new("https://i.example".to_owned(), vec!["x".to_owned()]);
+    let read = read(&format!("a: {{ {JWT} }}")).unwrap();
+    assert_eq!(read["a"], AuthenticatorConfig::Jwt(Box::new(short)));
+}
+
+#[test]
 fn what_is_unknown_is_refused_at_its_line() {
     for (text, line, told) in [
         (
@@ -155,6 +162,7 @@ fn each_mistake_is_found() {
         ("a: { type: jwt, issuer: 'https://i', audiences: [] }".to_owned(), "a.audiences"),
         ("a: { type: jwt, issuer: 'https://i', audiences: [x, x] }".to_owned(), "a.audiences[1]"),
         ("a: { type: jwt, issuer: name, audiences: [x] }".to_owned(), "a.issuer"),
+        (format!("a: {{ {JWT}, maxStale: 9m }}"), "a.maxStale"),
         (
             "a: { type: apiKey, credentials: [{ header: k }], peppers: [{env: a},{env: b},{env: c}] }"
                 .to_owned(),

@@ -6,7 +6,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::claims::{AudienceRule, ClaimPath, ClaimRules};
-use super::config::{AudienceConfig, JwtConfig, KeysConfig, SubscriptionsConfig};
+use super::config::{
+    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
+    SubscriptionsConfig,
+};
 use super::unverified::TokenTypes;
 use super::{JwtAuthenticator, Keys};
 use crate::authentication::algorithm::Algorithm;
@@ -19,9 +22,7 @@ use crate::config::value::HumanDuration;
 use crate::http_client::Schemes;
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
-const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
-const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
-const DEFAULT_COOLDOWN: Duration = Duration::from_secs(10);
+const DEFAULT_COOLDOWN: HumanDuration = HumanDuration(Duration::from_secs(10));
 const DEFAULT_MAX_TOKEN: usize = 8 * 1024;
 
 impl JwtConfig {
@@ -90,7 +91,7 @@ impl JwtConfig {
     }
 
     fn build_source(&self, place: KeyPlace, context: &mut BuildContext<'_>) -> Option<Keys> {
-        let or = |duration: Option<HumanDuration>, default| duration.map_or(default, |set| set.0);
+        let or = |set: Option<HumanDuration>, default: HumanDuration| set.unwrap_or(default).0;
         let config = KeySourceConfig {
             place,
             schemes: if self.allow_http_issuer {
