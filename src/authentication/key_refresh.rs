@@ -226,7 +226,7 @@ impl Shared {
 
     async fn wait_for(&self, fetch: u64) {
         let mut finished = self.finished.subscribe();
-        // an error means that the task is gone, with the process
+        // the sender lives as long as `self`: there is no error; the caller's deadline bounds it
         let _ = finished.wait_for(|finished| *finished >= fetch).await;
     }
 
