@@ -2,7 +2,8 @@
 //!
 //! Authenticators are asked in order. One whose credential is absent or belongs to another moves
 //! on, one that verified ends the search, one that found its credential bad stops it. A request
-//! that carries any credential of the Api's authenticators is never anonymous.
+//! that carries any credential of the Api's authenticators is never anonymous, wherever `anonymous`
+//! stands in the order.
 
 pub mod algorithm;
 pub mod api_key;
@@ -38,7 +39,7 @@ pub const ANONYMOUS: &str = "anonymous";
 #[derive(Debug)]
 pub enum Authenticator {
     /// Tokens of an issuer.
-    Jwt(JwtAuthenticator),
+    Jwt(Box<JwtAuthenticator>),
     /// API keys of the catalog's applications.
     ApiKey(ApiKeyAuthenticator),
     /// App ids and their keys.
@@ -144,35 +145,37 @@ impl Challenge {
 /// The denial of the authenticator that the credential belongs to, or `credential_missing`.
 pub async fn authenticate(route: &Route<'_>, request: &DownstreamRequest) -> Result<Caller, Stop> {
     let mut unclaimed: Option<Denial> = None;
+    let mut everybody: Option<Principal> = None;
     for authenticator in route.authenticators() {
-        if matches!(**authenticator, Authenticator::Anonymous) && unclaimed.is_some() {
-            break;
-        }
         let outcome = authenticator.authenticate(request, route.catalog()).await;
         explain(authenticator, &outcome);
         match outcome {
             Outcome::Absent => {}
             Outcome::NotMine(denial) => unclaimed = Some(closest(unclaimed, denial)),
+            // wherever it stands in the order, it comes last: first whether there is a credential
+            Outcome::Verified(principal) if principal.method == Method::Anonymous => {
+                everybody = Some(principal);
+            }
             Outcome::Verified(principal) => return Ok(Caller::Verified(principal)),
             Outcome::Stopped(stop) => return Err(stop),
         }
     }
-    Err(unclaimed
-        .unwrap_or_else(|| {
-            Denial::new(
-                Reason::CredentialMissing,
-                "no credential in any place of the api's authenticators",
-            )
-        })
-        .into())
+    match (unclaimed, everybody) {
+        (Some(denial), _) => Err(denial.into()),
+        (None, Some(anonymous)) => Ok(Caller::Verified(anonymous)),
+        (None, None) => Err(Denial::new(
+            Reason::CredentialMissing,
+            "no credential in any place of the api's authenticators",
+        )
+        .into()),
+    }
 }
 
 /// Of the reasons why nobody claimed a credential, the one that came closest to its owner.
 fn closest(before: Option<Denial>, next: Denial) -> Denial {
-    let rank = |denial: &Denial| match denial.reason() {
-        Reason::AudienceMismatch => 2,
-        Reason::IssuerUntrusted => 1,
-        _ => 0,
+    let rank = |denial: &Denial| {
+        let order = [Reason::IssuerUntrusted, Reason::AudienceMismatch];
+        order.iter().position(|reason| *reason == denial.reason())
     };
     match before {
         Some(before) if rank(&before) >= rank(&next) => before,

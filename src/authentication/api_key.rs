@@ -222,7 +222,8 @@ impl ApiKeyAuthenticator {
             Found::Ambiguous(why) => return refused(why),
         };
         let Some(key) = credential.single() else {
-            return refused("user name and password, no key");
+            let why = "user name and password, no api key";
+            return Outcome::NotMine(Denial::new(Reason::CredentialInvalid, why));
         };
         let candidates = KeyDigest::candidates(key, &self.peppers);
         let owners = candidates

@@ -30,7 +30,7 @@ pub type AuthenticatorConfigs = BTreeMap<String, AuthenticatorConfig>;
 #[schemars(tag = "type")]
 pub enum AuthenticatorConfig {
     /// JSON Web Tokens of an issuer.
-    Jwt(JwtConfig),
+    Jwt(Box<JwtConfig>),
     /// API keys of the catalog's applications.
     ApiKey(ApiKeyConfig),
     /// App ids of the catalog's applications, with a key where they have one.
@@ -138,7 +138,8 @@ impl AuthenticatorConfig {
         match self {
             Self::Jwt(config) => {
                 let shared = shared_issuers.contains(config.issuer.as_str());
-                config.build(name, shared, context).map(Authenticator::Jwt)
+                let built = config.build(name, shared, context)?;
+                Some(Authenticator::Jwt(Box::new(built)))
             }
             Self::ApiKey(config) => {
                 ApiKeyAuthenticator::build(config, name, context).map(Authenticator::ApiKey)

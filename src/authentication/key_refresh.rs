@@ -60,7 +60,7 @@ pub enum KeyPlace {
 pub struct KeySource {
     shared: Arc<Shared>,
     /// Stops the task with the last user of the source.
-    _task: Option<TaskGuard>,
+    task: Option<TaskGuard>,
 }
 
 /// What the task writes and requests read.
@@ -131,7 +131,7 @@ impl KeySource {
     /// Where we cannot find out.
     pub async fn keys(&self, key_id: Option<&str>) -> Result<Arc<KeySet>, KeysUnavailable> {
         let shared = &*self.shared;
-        if self._task.is_none() {
+        if self.task.is_none() {
             return Err(KeysUnavailable::Offline(Arc::clone(&shared.name)));
         }
         let known = shared.known.load_full();
@@ -226,7 +226,7 @@ impl Shared {
 
     async fn wait_for(&self, fetch: u64) {
         let mut finished = self.finished.subscribe();
-        // an error means that the task is gone, with the process
+        // the sender lives as long as `self`: there is no error; the caller's deadline bounds it
         let _ = finished.wait_for(|finished| *finished >= fetch).await;
     }
 

@@ -49,7 +49,7 @@ pub struct Verifier(Material);
 
 enum Material {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 /// Why a set is refused whole.
@@ -122,7 +122,7 @@ impl KeySet {
                 return Err(KeySetError::ShortSecret(*algorithm, needed));
             }
             let key = hmac::Key::new(hmac, secret.expose());
-            verifiers.push((*algorithm, Verifier(Material::Secret(key))));
+            verifiers.push((*algorithm, Verifier(Material::Secret(Box::new(key)))));
         }
         Ok(Self::of_one(verifiers))
     }

@@ -28,6 +28,7 @@ use crate::check::request::{Decoded, DownstreamRequest, decode};
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
+use crate::snapshot::Authenticators;
 
 /// The time at which tests judge tokens.
 pub(super) const NOW: i64 = 1_800_000_000;
@@ -64,16 +65,18 @@ impl SigningKey {
         let random = SystemRandom::new();
         match self {
             Self::Rsa(key) => {
-                let encoding = match algorithm {
-                    Algorithm::Rs384 => &RSA_PKCS1_SHA384,
-                    Algorithm::Rs512 => &RSA_PKCS1_SHA512,
-                    Algorithm::Ps256 => &RSA_PSS_SHA256,
-                    Algorithm::Ps384 => &RSA_PSS_SHA384,
-                    Algorithm::Ps512 => &RSA_PSS_SHA512,
-                    _ => &RSA_PKCS1_SHA256,
-                };
+                let encodings = [
+                    (Algorithm::Rs256, &RSA_PKCS1_SHA256),
+                    (Algorithm::Rs384, &RSA_PKCS1_SHA384),
+                    (Algorithm::Rs512, &RSA_PKCS1_SHA512),
+                    (Algorithm::Ps256, &RSA_PSS_SHA256),
+                    (Algorithm::Ps384, &RSA_PSS_SHA384),
+                    (Algorithm::Ps512, &RSA_PSS_SHA512),
+                ];
+                let encoding = encodings.iter().find(|(of, _)| *of == algorithm);
+                let (_, encoding) = encoding.unwrap();
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(encoding, &random, message, &mut signature)
+                key.sign(*encoding, &random, message, &mut signature)
                     .unwrap();
                 signature
             }
@@ -139,9 +142,10 @@ pub(super) fn claims() -> Value {
 /// `base` with `changes`; `null` removes a member.
 pub(super) fn with(mut base: Value, changes: Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(base.as_object_mut().unwrap().remove(name)),
-            value => base[name] = value.clone(),
+        if value.is_null() {
+            base.as_object_mut().unwrap().remove(name);
+        } else {
+            base[name] = value.clone();
         }
     }
     base
@@ -176,6 +180,11 @@ pub(super) fn request(path: &str, headers: &[(&str, &str)]) -> DownstreamRequest
 
 /// The authenticator `a` of a section, which is fine.
 pub(super) fn build(section: &str, sources: &KeySources) -> Arc<Authenticator> {
+    Arc::clone(&build_section(section, sources)["a"])
+}
+
+/// The authenticators of a section, which is fine.
+pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticators {
     let configs: AuthenticatorConfigs = serde_saphyr::from_str(section).unwrap();
     let (mut reader, mut findings) = (Reader::new("."), Findings::new());
     check_all(&configs, &mut findings);
@@ -187,8 +196,7 @@ pub(super) fn build(section: &str, sources: &KeySources) -> Arc<Authenticator> {
         key_sources: sources,
     };
     let built = build_all(&configs, &mut context);
-    let built = built.unwrap_or_else(|| panic!("{:?}", findings.found()));
-    Arc::clone(&built["a"])
+    built.unwrap_or_else(|| panic!("{:?}", findings.found()))
 }
 
 /// What a section's check finds: `path: message`.
@@ -201,6 +209,9 @@ pub(super) fn wrong(section: &str) -> Vec<String> {
         .map(|finding| format!("{}: {}", finding.path, finding.message))
         .collect()
 }
+
+/// A path, headers, and how they are judged.
+pub(super) type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Ended);
 
 /// How an outcome ended: a word, and the reason.
 pub(super) fn ended(outcome: &Outcome) -> Ended {

@@ -41,7 +41,15 @@ apps: { type: appId, id: [{ header: app_id }, { basic: true }], key: [{ header: 
     );
     let written = serde_saphyr::to_string(&configs).unwrap();
     assert_eq!(read(&written).unwrap(), configs);
-    schemars::schema_for!(AuthenticatorConfigs);
+    let schema = schemars::schema_for!(AuthenticatorConfigs);
+    assert!(schema.to_value().to_string().contains("maxLifetime"));
+}
+
+#[test]
+fn the_short_form_is_what_is_read_where_all_else_is_left_out() {
+    let short = JwtConfig::new("https://i.example".to_owned(), vec!["x".to_owned()]);
+    let read = read(&format!("a: {{ {JWT} }}")).unwrap();
+    assert_eq!(read["a"], AuthenticatorConfig::Jwt(Box::new(short)));
 }
 
 #[test]
@@ -154,6 +162,7 @@ fn each_mistake_is_found() {
         ("a: { type: jwt, issuer: 'https://i', audiences: [] }".to_owned(), "a.audiences"),
         ("a: { type: jwt, issuer: 'https://i', audiences: [x, x] }".to_owned(), "a.audiences[1]"),
         ("a: { type: jwt, issuer: name, audiences: [x] }".to_owned(), "a.issuer"),
+        (format!("a: {{ {JWT}, maxStale: 9m }}"), "a.maxStale"),
         (
             "a: { type: apiKey, credentials: [{ header: k }], peppers: [{env: a},{env: b},{env: c}] }"
                 .to_owned(),

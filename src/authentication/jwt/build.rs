@@ -1,18 +1,20 @@
 //! A [`JwtConfig`] becomes a [`JwtAuthenticator`]: its files are read and its key source started.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use super::claims::{AudienceRule, ClaimPath, ClaimRules};
-use super::config::{AudienceConfig, JwtConfig, KeysConfig, SubscriptionsConfig};
+use super::config::{
+    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
+    SubscriptionsConfig,
+};
 use super::unverified::TokenTypes;
 use super::{JwtAuthenticator, Keys};
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::config::{BuildContext, build_places};
-use crate::authentication::key_refresh::{KeyPlace, KeySource, KeySourceConfig};
+use crate::authentication::key_refresh::{KeyPlace, KeySourceConfig};
 use crate::authentication::key_set::{KeySet, KeySetError, MAX_BYTES};
 use crate::authentication::principal::SubscriptionSource;
 use crate::config::findings::Findings;
@@ -20,9 +22,7 @@ use crate::config::value::HumanDuration;
 use crate::http_client::Schemes;
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
-const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
-const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
-const DEFAULT_COOLDOWN: Duration = Duration::from_secs(10);
+const DEFAULT_COOLDOWN: HumanDuration = HumanDuration(Duration::from_secs(10));
 const DEFAULT_MAX_TOKEN: usize = 8 * 1024;
 
 impl JwtConfig {
@@ -65,8 +65,13 @@ impl JwtConfig {
             reader, findings, ..
         } = context;
         match &self.keys {
-            KeysConfig::Discovery | KeysConfig::JwksUrl(_) => {
-                self.build_source(context).map(Keys::Fetched)
+            KeysConfig::Discovery => {
+                let issuer = self.issuer.as_str().into();
+                self.build_source(KeyPlace::Discovery { issuer }, context)
+            }
+            KeysConfig::JwksUrl(address) => {
+                let address = Url::parse(address).ok()?;
+                self.build_source(KeyPlace::Jwks(address), context)
             }
             KeysConfig::Jwks(document) => KeySet::from_jwks(document).ok().map(Keys::Fixed),
             KeysConfig::JwksFile(path) => findings.within("keys.jwksFile", |findings| {
@@ -85,14 +90,8 @@ impl JwtConfig {
         }
     }
 
-    fn build_source(&self, context: &mut BuildContext<'_>) -> Option<Arc<KeySource>> {
-        let place = match &self.keys {
-            KeysConfig::JwksUrl(address) => KeyPlace::Jwks(Url::parse(address).ok()?),
-            _ => KeyPlace::Discovery {
-                issuer: self.issuer.as_str().into(),
-            },
-        };
-        let or = |duration: Option<HumanDuration>, default| duration.map_or(default, |set| set.0);
+    fn build_source(&self, place: KeyPlace, context: &mut BuildContext<'_>) -> Option<Keys> {
+        let or = |set: Option<HumanDuration>, default: HumanDuration| set.unwrap_or(default).0;
         let config = KeySourceConfig {
             place,
             schemes: if self.allow_http_issuer {
@@ -108,6 +107,7 @@ impl JwtConfig {
         context
             .findings
             .within("keys", |findings| found(started, findings))
+            .map(Keys::Fetched)
     }
 
     fn build_rules(&self) -> ClaimRules {

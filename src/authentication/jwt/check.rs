@@ -6,7 +6,10 @@ use url::Url;
 
 use super::build::report_keys;
 use super::claims::ClaimPath;
-use super::config::{AudienceConfig, JwtConfig, KeysConfig, SubscriptionsConfig};
+use super::config::{
+    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
+    SubscriptionsConfig,
+};
 use crate::authentication::config::check_places;
 use crate::authentication::key_set::KeySet;
 use crate::config::findings::Findings;
@@ -40,6 +43,11 @@ impl JwtConfig {
             if duration.is_some_and(|duration| duration.0 < MIN_INTERVAL) {
                 findings.wrong(path, "at least 1s");
             }
+        }
+        let every = self.refresh_interval.unwrap_or(DEFAULT_REFRESH_INTERVAL);
+        let most = self.max_stale.unwrap_or(DEFAULT_MAX_STALE);
+        if most.0 < every.0.saturating_mul(2) {
+            findings.wrong("maxStale", "at least twice `refreshInterval`");
         }
         if let Some(size) = self.max_token
             && !(1..=MAX_MAX_TOKEN).contains(&size.0)

@@ -71,10 +71,7 @@ impl ClaimPath {
             return Ok(None);
         };
         let text = value.as_str().ok_or_else(|| self.wrong("no text"))?;
-        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
-            return Err(self.wrong("empty, too long, or has control characters"));
-        }
-        Ok(Some(text.into()))
+        checked(&self.0, text).map(Some)
     }
 
     fn wrong(&self, why: &'static str) -> JwtError {
@@ -129,22 +126,24 @@ impl ClaimRules {
         if self.audience == AudienceRule::ClientId {
             let audience = audiences.first().copied().ok_or(JwtError::Audience)?;
             match &client_id {
-                None => client_id = Some(checked_audience(audience)?),
+                None => client_id = Some(checked("aud", audience)?),
                 Some(client) if **client == *audience => {}
                 Some(_) => return Err(JwtError::Audience),
             }
         }
-        let subscriptions = self.subscriptions.as_ref();
-        let application = self.application.as_ref();
         Ok(Identity {
             issuer: Some(Arc::clone(&self.issuer)),
             subject: self.subject.text(&claims)?,
             client_id,
             scopes: self.read_scopes(&claims)?,
-            subscribed_apis: subscriptions
-                .map_or(Ok(None), |path| read_subscriptions(path, &claims))?,
-            claimed_application: application
-                .map_or(Ok(None), |path| read_application(path, &claims))?,
+            subscribed_apis: match &self.subscriptions {
+                None => None,
+                Some(path) => read_subscriptions(path, &claims)?,
+            },
+            claimed_application: match &self.application {
+                None => None,
+                Some(path) => read_application(path, &claims)?,
+            },
             claims: Value::Object(claims),
         })
     }
@@ -203,6 +202,15 @@ impl ClaimRules {
     }
 }
 
+/// A text that names someone: it may become a header, a key of an index, a field of a log.
+fn checked(claim: &str, text: &str) -> Result<Arc<str>, JwtError> {
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+        let why = "empty, too long, or has control characters";
+        return Err(JwtError::Claim(claim.into(), why));
+    }
+    Ok(text.into())
+}
+
 fn first_text(
     paths: &[ClaimPath],
     claims: &Map<String, Value>,
@@ -226,12 +234,6 @@ fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, JwtError> {
             .collect(),
         Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => Err(wrong()),
     }
-}
-
-fn checked_audience(audience: &str) -> Result<Arc<str>, JwtError> {
-    let claims = Map::from_iter([("aud".to_owned(), audience.into())]);
-    let text = ClaimPath::new("aud").text(&claims)?;
-    text.ok_or(JwtError::Audience)
 }
 
 /// A NumericDate (RFC 7519 section 2): whole seconds; a fraction is cut off.

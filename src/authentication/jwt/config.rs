@@ -1,6 +1,7 @@
 //! The configuration of a [`super::JwtAuthenticator`]: what may be written.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,11 @@ use serde_json::Value;
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::config::CredentialPlaceConfig;
 use crate::config::value::{ByteSize, HumanDuration, SecretSource};
+
+pub(super) const DEFAULT_REFRESH_INTERVAL: HumanDuration =
+    HumanDuration(Duration::from_secs(5 * 60));
+pub(super) const DEFAULT_MAX_STALE: HumanDuration =
+    HumanDuration(Duration::from_secs(24 * 60 * 60));
 
 /// Takes JSON Web Tokens of one issuer.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -139,4 +145,30 @@ fn bearer() -> Vec<CredentialPlaceConfig> {
         scheme: Some("Bearer".to_owned()),
         ..CredentialPlaceConfig::default()
     }]
+}
+
+impl JwtConfig {
+    /// The tokens of `issuer` for one of `audiences`, and all else as it is where it is left out.
+    #[must_use]
+    pub fn new(issuer: String, audiences: Vec<String>) -> Self {
+        Self {
+            issuer,
+            keys: KeysConfig::default(),
+            audiences: Some(audiences),
+            audience: None,
+            algorithms: None,
+            credentials: bearer(),
+            claims: ClaimsConfig::default(),
+            types: None,
+            leeway: None,
+            max_lifetime: None,
+            required_claims: Vec::new(),
+            subscriptions: SubscriptionsConfig::default(),
+            allow_http_issuer: false,
+            refresh_interval: None,
+            max_stale: None,
+            unknown_key_cooldown: None,
+            max_token: None,
+        }
+    }
 }

@@ -1,4 +1,6 @@
-use aws_lc_rs::hmac;
+mod claims;
+mod keys;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -54,341 +56,16 @@ async fn judge_header(extra: &str, changes: Value) -> Ended {
 
 async fn verified(extra: &str, changes: Value) -> Principal {
     let token = RSA.token(Algorithm::Rs256, &header(), &with(claims(), changes));
-    match present(&authenticator(extra), &token).await {
-        Outcome::Verified(principal) => principal,
-        other => panic!("{other:?}"),
-    }
+    let outcome = present(&authenticator(extra), &token).await;
+    let Outcome::Verified(principal) = outcome else {
+        panic!("{outcome:?}");
+    };
+    principal
 }
 
 const INVALID: Ended = Ended::Denied(Reason::CredentialInvalid);
 
-#[tokio::test]
-async fn every_algorithm_verifies_by_its_own_key() {
-    let a = authenticator("");
-    let signers = [
-        (&RSA, "a", Algorithm::Rs256),
-        (&RSA, "a", Algorithm::Rs384),
-        (&RSA, "a", Algorithm::Rs512),
-        (&RSA, "a", Algorithm::Ps256),
-        (&RSA, "a", Algorithm::Ps384),
-        (&RSA, "a", Algorithm::Ps512),
-        (&P256, "p256", Algorithm::Es256),
-        (&P384, "p384", Algorithm::Es384),
-        (&P521, "p521", Algorithm::Es512),
-        (&ED, "ed", Algorithm::EdDsa),
-    ];
-    for (key, kid, algorithm) in signers {
-        let header = json!({ "alg": algorithm.name(), "kid": kid });
-        let token = key.token(algorithm, &header, &claims());
-        assert_eq!(
-            ended(&present(&a, &token).await),
-            Ended::Verified,
-            "{algorithm:?}"
-        );
-        // the same key under another's id
-        let header =
-            json!({ "alg": algorithm.name(), "kid": if kid == "a" { "p256" } else { "a" } });
-        let token = key.token(algorithm, &header, &claims());
-        assert_eq!(ended(&present(&a, &token).await), INVALID, "{algorithm:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_principal_says_what_the_claims_say() {
-    let principal = verified("", json!({})).await;
-    let identity = principal.identity();
-    assert_eq!(identity.subject.as_deref(), Some("alice"));
-    assert_eq!(identity.client_id.as_deref(), Some("shop"));
-    assert_eq!(identity.issuer.as_deref(), Some(ISSUER));
-    assert_eq!(principal.client(), ClientIdentity::Client);
-    assert!(principal.has_scope("read") && !principal.has_scope("rea"));
-    assert_eq!(principal.consumed().len(), 1);
-    assert_eq!(identity.subscribed_apis, None);
-}
-
-#[tokio::test]
-async fn claims_are_found_by_paths() {
-    let rules = "claims: { clientId: app.key, subject: https://t.example/id, scopes: scp }";
-    let changes = json!({ "app": { "key": "k" }, "https://t.example/id": "u", "scp": ["x", "y"] });
-    let principal = verified(rules, changes).await;
-    let identity = principal.identity();
-    assert_eq!(identity.client_id.as_deref(), Some("k"));
-    assert_eq!(identity.subject.as_deref(), Some("u"));
-    assert_eq!(identity.scopes, ["x".into(), "y".into()] as [Box<str>; 2]);
-    let without = verified("", json!({ "azp": null, "client_id": null })).await;
-    assert_eq!(without.client(), ClientIdentity::None);
-    let consumer = verified("", json!({ "azp": null, "consumerKey": "c" })).await;
-    assert_eq!(consumer.identity().client_id.as_deref(), Some("c"));
-}
-
-#[tokio::test]
-async fn claims_of_the_wrong_type_are_denied() {
-    for changes in [
-        json!({ "sub": 5 }),
-        json!({ "sub": "a\r\nb" }),
-        json!({ "sub": "x".repeat(1025) }),
-        json!({ "azp": ["shop"] }),
-        json!({ "azp": "" }),
-        json!({ "scope": 5 }),
-        json!({ "scope": ["a", 5] }),
-        json!({ "aud": 5 }),
-        json!({ "aud": ["orders", 5] }),
-        json!({ "aud": {} }),
-        json!({ "exp": "1800000300" }),
-        json!({ "exp": -1 }),
-        json!({ "exp": u64::MAX }),
-        json!({ "exp": 1e300 }),
-        json!({ "exp": true }),
-        json!({ "exp": [] }),
-        json!({ "exp": null }),
-        json!({ "nbf": "now" }),
-        json!({ "iat": {} }),
-        json!({ "cnf": { "jkt": "x" } }),
-    ] {
-        assert_eq!(
-            judge_claims("", changes.clone()).await,
-            INVALID,
-            "{changes}"
-        );
-    }
-    // iss as a list is nobody's token
-    let list = judge_claims("", json!({ "iss": ["evil", ISSUER] })).await;
-    assert_eq!(list, Ended::NotMine(Reason::IssuerUntrusted));
-}
-
-#[tokio::test]
-async fn times_are_judged_with_leeway() {
-    let expired = Ended::Denied(Reason::TokenExpired);
-    let early = Ended::Denied(Reason::TokenNotYetValid);
-    for (changes, ends) in [
-        (json!({ "exp": NOW - 4 }), Ended::Verified),
-        (json!({ "exp": NOW - 5 }), expired),
-        (json!({ "exp": 1.5 }), Ended::Denied(Reason::TokenExpired)),
-        (json!({ "exp": (NOW + 1) as f64 + 0.5 }), Ended::Verified),
-        (json!({ "nbf": NOW + 5 }), Ended::Verified),
-        (json!({ "nbf": NOW + 6 }), early),
-        (
-            json!({ "iat": NOW + 6 }),
-            Ended::Denied(Reason::TokenNotYetValid),
-        ),
-        (json!({ "nbf": null, "iat": null }), Ended::Verified),
-    ] {
-        assert_eq!(judge_claims("", changes.clone()).await, ends, "{changes}");
-    }
-    let lifetime = "maxLifetime: 1h";
-    let long = json!({ "iat": NOW, "exp": NOW + 3601 });
-    assert_eq!(judge_claims(lifetime, long).await, INVALID);
-    assert_eq!(
-        judge_claims(lifetime, json!({ "iat": null })).await,
-        INVALID
-    );
-    let exact = json!({ "iat": NOW, "exp": NOW + 3600 });
-    assert_eq!(judge_claims(lifetime, exact).await, Ended::Verified);
-}
-
-#[tokio::test]
-async fn expired_is_said_only_after_the_signature_held() {
-    let claims = with(claims(), json!({ "exp": NOW - 100 }));
-    let forged = OTHER_RSA.token(Algorithm::Rs256, &header(), &claims);
-    assert_eq!(
-        judge("", &forged).await,
-        Ended::Denied(Reason::SignatureInvalid)
-    );
-}
-
-#[tokio::test]
-async fn the_audience_must_be_ours() {
-    let other = || Ended::Denied(Reason::AudienceMismatch);
-    for (aud, ends) in [
-        (json!("billing"), Ended::Verified),
-        (json!(["x", "orders"]), Ended::Verified),
-        (json!("Orders"), other()),
-        (json!(["x"]), other()),
-        (json!([]), other()),
-        (json!(null), other()),
-    ] {
-        let ended = judge_claims("", json!({ "aud": aud })).await;
-        assert_eq!(ended, ends, "{aud}");
-    }
-    let any = judge_claims("audience: any", json!({ "aud": null })).await;
-    assert_eq!(any, Ended::Verified);
-}
-
-#[tokio::test]
-async fn an_audience_can_be_the_client() {
-    let rules = "audience: clientId";
-    let principal = verified(rules, json!({ "aud": ["c1"], "azp": null })).await;
-    assert_eq!(principal.identity().client_id.as_deref(), Some("c1"));
-    let equal = judge_claims(rules, json!({ "aud": "shop" })).await;
-    assert_eq!(equal, Ended::Verified);
-    for aud in [json!("other"), json!(["shop", "x"]), json!([]), json!(null)] {
-        let ended = judge_claims(rules, json!({ "aud": aud })).await;
-        assert_eq!(ended, Ended::Denied(Reason::AudienceMismatch), "{aud}");
-    }
-}
-
-#[tokio::test]
-async fn required_claims_must_be_there() {
-    let rules = "requiredClaims: [tenant.id, jti]";
-    let both = json!({ "tenant": { "id": 1 }, "jti": "x" });
-    assert_eq!(judge_claims(rules, both).await, Ended::Verified);
-    assert_eq!(judge_claims(rules, json!({ "jti": "x" })).await, INVALID);
-}
-
-#[tokio::test]
-async fn subscriptions_are_read_where_the_token_counts() {
-    let apis = json!([
-        { "name": "httpbinAPI", "version": "1.0.0", "context": "/x", "subscriptionTier": "Gold" },
-        { "name": "b", "version": "2" },
-    ]);
-    let changes = json!({
-        "subscribedAPIs": apis,
-        "application": { "id": 2, "name": "App1", "tier": "Unlimited", "owner": "admin" },
-    });
-    let rules = "subscriptions: tokenThenCatalog";
-    let principal = verified(rules, changes.clone()).await;
-    let identity = principal.identity();
-    let claimed = identity.subscribed_apis.as_deref().unwrap();
-    assert_eq!(claimed[0].plan.as_deref(), Some("Gold"));
-    assert_eq!((&*claimed[1].name, &*claimed[1].version), ("b", "2"));
-    let application = identity.claimed_application.as_ref().unwrap();
-    assert_eq!(application.id.as_deref(), Some("2"));
-    assert_eq!(application.owner.as_deref(), Some("admin"));
-    for wrong in [
-        json!({ "subscribedAPIs": "x" }),
-        json!({ "subscribedAPIs": [5] }),
-        json!({ "subscribedAPIs": [{ "name": "a" }] }),
-        json!({ "subscribedAPIs": [{ "name": "a", "version": "1", "subscriptionTier": 5 }] }),
-        json!({ "application": "x" }),
-        json!({ "application": { "uuid": 5 } }),
-    ] {
-        assert_eq!(judge_claims(rules, wrong.clone()).await, INVALID, "{wrong}");
-    }
-    // where the catalog alone counts, the claim means nothing
-    let ended = judge_claims("", json!({ "subscribedAPIs": "x", "application": "y" })).await;
-    assert_eq!(ended, Ended::Verified);
-}
-
-#[tokio::test]
-async fn header_rules_hold() {
-    for changes in [
-        json!({ "crit": ["x"] }),
-        json!({ "crit": [] }),
-        json!({ "b64": true }),
-        json!({ "zip": "DEF" }),
-        json!({ "enc": "A128GCM" }),
-        json!({ "cty": "jwt" }),
-        json!({ "cty": "application/JWT" }),
-        json!({ "cty": 5 }),
-        json!({ "typ": "logout+jwt" }),
-        json!({ "typ": "dpop+jwt" }),
-        json!({ "typ": 5 }),
-        json!({ "kid": 5 }),
-        json!({ "kid": "x".repeat(257) }),
-        json!({ "alg": "none" }),
-        json!({ "alg": "None" }),
-        json!({ "alg": null }),
-        json!({ "alg": ["RS256"] }),
-        json!({ "alg": "ES256" }),
-        json!({ "alg": "HS256" }),
-    ] {
-        assert_eq!(
-            judge_header("", changes.clone()).await,
-            INVALID,
-            "{changes}"
-        );
-    }
-    for changes in [
-        json!({ "typ": null }),
-        json!({ "typ": "application/AT+JWT" }),
-        json!({ "cty": "json" }),
-        json!({ "ver": 1, "foo": {}, "x5t": "AAAA" }),
-        json!({ "jku": "https://evil.example", "x5u": "https://evil.example", "x5c": ["AA"] }),
-    ] {
-        let ended = judge_header("", changes.clone()).await;
-        assert_eq!(ended, Ended::Verified, "{changes}");
-    }
-    let listed = "types: [at+jwt]";
-    let at = judge_header(listed, json!({ "typ": "application/at+jwt" })).await;
-    assert_eq!(at, Ended::Verified);
-    assert_eq!(judge_header(listed, json!({})).await, INVALID);
-    assert_eq!(judge_header(listed, json!({ "typ": null })).await, INVALID);
-}
-
-#[tokio::test]
-async fn a_key_in_the_header_is_not_taken() {
-    let header = with(header(), json!({ "jwk": OTHER_RSA.jwk("a") }));
-    let token = OTHER_RSA.token(Algorithm::Rs256, &header, &claims());
-    assert_eq!(
-        judge("", &token).await,
-        Ended::Denied(Reason::SignatureInvalid)
-    );
-}
-
-#[tokio::test]
-async fn key_ids_are_looked_up_exactly() {
-    let unknown = || Ended::Denied(Reason::KeyUnknown);
-    for kid in ["A", "", "../../etc/passwd", "a' OR 1=1"] {
-        let ended = judge_header("", json!({ "kid": kid })).await;
-        assert_eq!(ended, unknown(), "{kid}");
-    }
-    // one RSA key: no other is meant
-    let ended = judge_header("", json!({ "kid": null })).await;
-    assert_eq!(ended, Ended::Verified);
-}
-
-#[tokio::test]
-async fn algorithms_that_are_not_configured_are_denied() {
-    let rules = "algorithms: [ES256]";
-    assert_eq!(judge_header(rules, json!({})).await, INVALID);
-    let header = json!({ "alg": "ES256", "kid": "p256" });
-    let token = P256.token(Algorithm::Es256, &header, &claims());
-    assert_eq!(judge(rules, &token).await, Ended::Verified);
-}
-
 /// RFC 8725 section 2.1: a public key as the secret of an HMAC.
-#[tokio::test]
-async fn a_public_key_is_no_secret() {
-    let jwk = RSA.jwk("a").to_string();
-    let input = signing_input(r#"{"alg":"HS256","kid":"a"}"#, &claims().to_string());
-    let key = hmac::Key::new(hmac::HMAC_SHA256, jwk.as_bytes());
-    let token = format!(
-        "{input}.{}",
-        b64(hmac::sign(&key, input.as_bytes()).as_ref())
-    );
-    assert_eq!(judge("", &token).await, INVALID);
-}
-
-#[tokio::test]
-async fn a_shared_secret_verifies_where_it_is_configured() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("secret");
-    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
-    let section = format!(
-        "a: {{ type: jwt, issuer: {ISSUER}, audiences: [orders], algorithms: [HS256], \
-         keys: {{ secret: {{ file: {} }} }} }}",
-        file.display()
-    );
-    let a = build(&section, &KeySources::offline());
-    let token = |secret: &[u8], alg: &str| {
-        let input = signing_input(&json!({ "alg": alg }).to_string(), &claims().to_string());
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        format!(
-            "{input}.{}",
-            b64(hmac::sign(&key, input.as_bytes()).as_ref())
-        )
-    };
-    let good = token(b"0123456789abcdef0123456789abcdef", "HS256");
-    assert_eq!(ended(&present(&a, &good).await), Ended::Verified);
-    let bad = token(b"0123456789abcdef0123456789abcdeg", "HS256");
-    assert_eq!(
-        ended(&present(&a, &bad).await),
-        Ended::Denied(Reason::SignatureInvalid)
-    );
-    let rsa = RSA.token(Algorithm::Rs256, &header(), &claims());
-    assert_eq!(ended(&present(&a, &rsa).await), INVALID);
-}
-
 #[tokio::test]
 async fn what_is_no_token_of_ours_is_left_to_others() {
     let good = RSA.token(Algorithm::Rs256, &header(), &claims());
@@ -471,7 +148,7 @@ async fn two_credentials_or_a_list_are_denied() {
     let bearer = format!("bEaReR {good}");
     let cookie = format!("s={good}");
     let path = format!("/?t={good}");
-    let cases: [(&str, &[(&str, &str)], Ended); 7] = [
+    let cases: &[Case] = &[
         ("/", &[("authorization", &bearer)], Ended::Verified),
         ("/", &[("cookie", &cookie)], Ended::Verified),
         (&path, &[], Ended::Verified),
@@ -490,7 +167,7 @@ async fn two_credentials_or_a_list_are_denied() {
     ];
     for (path, headers, ends) in cases {
         let outcome = jwt.authenticate(&request(path, headers)).await;
-        assert_eq!(ended(&outcome), ends, "{path} {headers:?}");
+        assert_eq!(&ended(&outcome), ends, "{path} {headers:?}");
     }
 }
 
@@ -522,26 +199,6 @@ async fn a_shared_issuer_is_told_apart_by_audience() {
     }
 }
 
-#[tokio::test]
-async fn no_detail_tells_a_claim_or_the_token() {
-    let marked = "mark-of-the-token";
-    for changes in [
-        json!({ "sub": [marked] }),
-        json!({ "iss": marked }),
-        json!({ "aud": marked }),
-        json!({ "exp": marked }),
-        json!({ "scope": { marked: 1 } }),
-    ] {
-        let token = RSA.token(Algorithm::Rs256, &header(), &with(claims(), changes));
-        let outcome = present(&authenticator(""), &token).await;
-        let detail = match outcome {
-            Outcome::NotMine(denial) | Outcome::Stopped(Stop::Deny(denial)) => denial,
-            other => panic!("{other:?}"),
-        };
-        assert!(!format!("{detail:?}").contains(marked), "{detail:?}");
-    }
-}
-
 proptest! {
     #[test]
     fn arbitrary_text_never_verifies(
@@ -550,7 +207,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let a = authenticator("");
         let made = format!("{}.{}", signing_input(&header, &claims), b64(&signature));
-        let known = format!("{}.{}", signing_input(r#"{"alg":"RS256","kid":"a"}"#, &super::super::testing::claims().to_string()), b64(&signature));
+        let known = format!("{}.{}", signing_input(r#"{"alg":"RS256","kid":"a"}"#, &crate::authentication::testing::claims().to_string()), b64(&signature));
         for token in [text, made, known] {
             let outcome = runtime.block_on(present(&a, &token));
             prop_assert!(!matches!(outcome, Outcome::Verified(_)));

@@ -73,7 +73,7 @@ impl KeySources {
             Some(network) => network.start(name, config.clone())?,
             None => KeySource {
                 shared: Arc::new(Shared::new(name, config.clone(), None)),
-                _task: None,
+                task: None,
             },
         });
         sources.insert(config, Arc::downgrade(&source));
@@ -117,7 +117,7 @@ impl Network {
         };
         Ok(KeySource {
             shared,
-            _task: Some(task),
+            task: Some(task),
         })
     }
 }

@@ -219,6 +219,17 @@ async fn an_issuer_that_fails_lies_or_redirects_gives_no_keys() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_comes_back_is_found_by_the_next_check() {
+    let (_tasks, issuer, sources) = start(Mood::Fail).await;
+    let source = sources.get_or_start(issuer.config()).unwrap();
+    assert!(failed(&source.keys(Some("ed")).await));
+    issuer.be(Mood::Serve);
+    assert!(failed(&source.keys(Some("ed")).await));
+    source.shared.wait_for(2).await;
+    assert!(source.keys(Some("ed")).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_check_that_gives_up_leaves_a_stalled_fetch_to_others() {
     let (_tasks, issuer, sources) = start(Mood::Stall).await;
     let source = sources.get_or_start(issuer.config()).unwrap();
