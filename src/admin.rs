@@ -63,7 +63,6 @@ impl fmt::Debug for AdminState {
 }
 
 /// The admin API, for those whom `access` lets in.
-#[must_use]
 pub fn router(state: AdminState, access: Access) -> Router {
     Router::new()
         .route("/v1/catalog", get(catalog::summary))

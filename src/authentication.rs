@@ -226,3 +226,6 @@ fn anonymous() -> Principal {
         consumed: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
 const CHECK_REQUEST: &str = "envoy.service.auth.v3.CheckRequest";
+const CHECK_RESPONSE: &str = "envoy.service.auth.v3.CheckResponse";
 
 /// The bytes of a `CheckRequest` that is given in the JSON form of protobuf; names of fields may be
 /// `snake_case` or `camelCase`.
@@ -29,6 +30,19 @@ pub fn check_request_from_json(json: &str) -> anyhow::Result<Vec<u8>> {
         .end()
         .context("something follows the CheckRequest")?;
     Ok(message.encode_to_vec())
+}
+
+/// The JSON form of an encoded `CheckResponse`.
+///
+/// # Errors
+/// Where it is none.
+pub fn check_response_to_json(message: &[u8]) -> anyhow::Result<serde_json::Value> {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).context("the descriptors are broken")?;
+    let response = pool
+        .get_message_by_name(CHECK_RESPONSE)
+        .context("the descriptors have no CheckResponse")?;
+    let response = DynamicMessage::decode(response, message).context("this is no CheckResponse")?;
+    Ok(serde_json::to_value(response)?)
 }
 
 #[cfg(test)]
@@ -90,10 +104,40 @@ mod tests {
         }
     }
 
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    fn pairs(name: &str) -> HashMap<String, String> {
+        HashMap::from([(text(name), text("value"))])
+    }
+
+    fn full_http() -> HttpRequest {
+        HttpRequest {
+            id: text("1"),
+            method: text("GET"),
+            headers: pairs("accept"),
+            path: text("/a?b=c"),
+            host: text("h"),
+            scheme: text("https"),
+            query: text("q"),
+            fragment: text("f"),
+            size: -1,
+            protocol: text("HTTP/2"),
+            body: text("body"),
+            raw_body: vec![0, 255],
+            header_map: Some(HeaderMap {
+                headers: vec![HeaderValue {
+                    key: text("k"),
+                    value: text("v"),
+                    raw_value: vec![1, 254],
+                }],
+            }),
+        }
+    }
+
     /// A check with a value in every field, as envoy-types encodes it.
     fn full() -> CheckRequest {
-        let text = |text: &str| text.to_owned();
-        let pairs = |name: &str| HashMap::from([(text(name), text("value"))]);
         let peer = |address: Variant| Peer {
             address: Some(Address {
                 address: Some(address),
@@ -117,27 +161,6 @@ mod tests {
             )]),
             ..Metadata::default()
         };
-        let http = HttpRequest {
-            id: text("1"),
-            method: text("GET"),
-            headers: pairs("accept"),
-            path: text("/a?b=c"),
-            host: text("h"),
-            scheme: text("https"),
-            query: text("q"),
-            fragment: text("f"),
-            size: -1,
-            protocol: text("HTTP/2"),
-            body: text("body"),
-            raw_body: vec![0, 255],
-            header_map: Some(HeaderMap {
-                headers: vec![HeaderValue {
-                    key: text("k"),
-                    value: text("v"),
-                    raw_value: vec![1, 254],
-                }],
-            }),
-        };
         CheckRequest {
             attributes: Some(AttributeContext {
                 source: Some(peer(Variant::SocketAddress(SocketAddress {
@@ -155,7 +178,7 @@ mod tests {
                         seconds: 5,
                         nanos: 6,
                     }),
-                    http: Some(http),
+                    http: Some(full_http()),
                 }),
                 context_extensions: pairs("portcullis.api"),
                 metadata_context: Some(metadata("m")),

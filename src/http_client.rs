@@ -111,3 +111,81 @@ fn causes(error: reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::task::Tasks;
+
+    async fn serve(tasks: &Tasks) -> Url {
+        let app = Router::new()
+            .route("/good", get(|| async { r#"{"a":1}"# }))
+            .route("/text", get(|| async { "no" }))
+            .route("/twice", get(|| async { r#"{"a":1,"a":2}"# }))
+            .route(
+                "/large",
+                get(|| async { format!("\"{}\"", "x".repeat(1024)) }),
+            )
+            .route(
+                "/moved",
+                get(|| async { (StatusCode::FOUND, [("location", "/good")]).into_response() }),
+            );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tasks.detached(async move { axum::serve(listener, app).await.unwrap() });
+        Url::parse(&address).unwrap()
+    }
+
+    #[tokio::test]
+    async fn documents_are_bounded_and_no_redirect_is_followed() {
+        let tasks = Tasks::new();
+        let base = serve(&tasks).await;
+        let client = HttpClient::new(Schemes::HttpsAndHttp).unwrap();
+        let get = async |path: &str, limit| client.get_json(&base.join(path).unwrap(), limit).await;
+        assert_eq!(get("/good", 7).await.unwrap()["a"], 1);
+        assert!(matches!(get("/good", 6).await, Err(HttpError::TooLarge(6))));
+        assert!(matches!(
+            get("/large", 512).await,
+            Err(HttpError::TooLarge(512))
+        ));
+        assert!(matches!(
+            get("/text", 512).await,
+            Err(HttpError::NotJson(_))
+        ));
+        assert!(matches!(
+            get("/twice", 512).await,
+            Err(HttpError::NotJson(_))
+        ));
+        assert!(matches!(
+            get("/moved", 512).await,
+            Err(HttpError::Status(302))
+        ));
+        assert!(matches!(
+            get("/none", 512).await,
+            Err(HttpError::Status(404))
+        ));
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_refused_unless_told_and_no_error_names_the_address() {
+        let tasks = Tasks::new();
+        let mut address = serve(&tasks).await;
+        address.set_path("/good");
+        address.set_query(Some("key=hunter2"));
+        let error = HttpClient::new(Schemes::Https).unwrap();
+        let error = error.get_json(&address, 512).await.unwrap_err().to_string();
+        assert!(
+            !error.contains("hunter2") && !error.contains("127.0.0.1"),
+            "{error}"
+        );
+        let closed = Url::parse("http://127.0.0.1:1/?key=hunter2").unwrap();
+        let client = HttpClient::new(Schemes::HttpsAndHttp).unwrap();
+        let error = client.get_json(&closed, 512).await.unwrap_err().to_string();
+        assert!(!error.contains("hunter2") && !error.is_empty(), "{error}");
+    }
+}

@@ -36,8 +36,11 @@ pub mod header;
 pub mod usage;
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod descriptor;
+pub mod explain;
 pub mod listener;
 pub mod shutdown;
 pub mod telemetry;

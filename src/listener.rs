@@ -144,6 +144,26 @@ pub fn default_listeners() -> BTreeMap<String, ListenerConfig> {
     ])
 }
 
+/// Finds what is wrong with the listeners of a configuration.
+pub fn check_listeners(listeners: &BTreeMap<String, ListenerConfig>, findings: &mut Findings) {
+    let mut taken: Vec<(&ListenAddress, &str)> = Vec::new();
+    for (name, listener) in listeners {
+        findings.within(name, |findings| {
+            listener.check(findings);
+            let address = listener.address();
+            let other = taken.iter().find(|(other, _)| *other == address);
+            if let Some((_, other)) = other.filter(|_| !address.is_chosen_by_system()) {
+                findings.wrong("address", format!("is the address of `{other}` already"));
+            }
+            taken.push((address, name));
+        });
+    }
+    let checks = |listener: &ListenerConfig| matches!(listener, ListenerConfig::Check(_));
+    if !listeners.values().any(checks) {
+        findings.wrong("", "no listener of type check answers Envoy");
+    }
+}
+
 impl ListenerConfig {
     /// Finds what is wrong.
     pub fn check(&self, findings: &mut Findings) {
@@ -279,6 +299,23 @@ mod tests {
                 "{json}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_is_taken_once_and_somebody_answers_envoy() {
+        let mut listeners = default_listeners();
+        let again = ListenerConfig::Observe(ObserveListener {
+            address: ListenAddress::loopback(9001),
+        });
+        listeners.insert("zzz".to_owned(), again);
+        let mut findings = Findings::new();
+        check_listeners(&listeners, &mut findings);
+        assert_eq!(findings.found()[0].path, "zzz.address");
+        assert_eq!(findings.count(), 1);
+        listeners.remove("inbound");
+        let mut findings = Findings::new();
+        check_listeners(&listeners, &mut findings);
+        assert_eq!(findings.count(), 1);
     }
 
     #[test]

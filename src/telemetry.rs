@@ -1,5 +1,6 @@
 //! What the process tells about itself: metrics and logs. Decisions are told by [`crate::usage`].
 
+pub(crate) mod escape;
 pub mod logging;
 pub mod metrics;
 pub mod process;

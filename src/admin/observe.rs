@@ -21,7 +21,6 @@ struct ObserveState {
 }
 
 /// What monitoring asks.
-#[must_use]
 pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route("/livez", get(livez))

@@ -1,10 +1,8 @@
 //! Keeps the key sets of issuers fresh, beside the request path.
 //!
 //! A [`KeySource`] is one place that a key set comes from, with one task that fetches it. A request
-//! only reads what the task published; where it must wait for a fetch, it asks for one
-//! ([`ask`]) and waits for the result, within its own budget.
-//!
-//! [`ask`]: asking
+//! only reads what the task published; where it must wait for a fetch, it asks the task for one
+//! and waits for the result, within its own budget.
 //
 // INVARIANT: a key that is known is never fetched for, whatever its signature is worth.
 
@@ -202,7 +200,7 @@ impl Shared {
     /// The set after a fetch that was made for an unknown key, or after the last one where the
     /// cool-down allows no other.
     async fn after_asking(&self) -> Result<Arc<KeySet>, KeysUnavailable> {
-        if let Answer::Wait(fetch) = self.ask() {
+        if let Answer::Wait { fetch, .. } = self.ask() {
             self.wait_for(fetch).await;
         }
         match &self.known.load().last {
@@ -217,8 +215,11 @@ impl Shared {
     /// Asks the task for a fetch.
     fn ask(&self) -> Answer {
         let answer = self.asking(|asking| asking.ask(Instant::now()));
-        if matches!(answer, Answer::Wait(_) | Answer::Later { wake: true }) {
-            self.nudge.notify_one();
+        match answer {
+            Answer::Wait { wake: true, .. } | Answer::Later { wake: true } => {
+                self.nudge.notify_one();
+            }
+            Answer::Wait { wake: false, .. } | Answer::Later { wake: false } => {}
         }
         answer
     }

@@ -112,9 +112,10 @@ impl CatalogSync {
         })
     }
 
-    /// Makes the task look at everything soon.
-    pub fn nudge(&self) {
-        self.nudge.notify_one();
+    /// What makes the task look at everything soon, when it is notified.
+    #[must_use]
+    pub fn nudger(&self) -> Arc<Notify> {
+        Arc::clone(&self.nudge)
     }
 
     /// What is known now.

@@ -21,14 +21,12 @@ use tower::Service;
 
 use crate::catalog::model::Enforcement;
 use crate::check::decision::{Decision, Denial, Fault, FaultReason, Reason};
-use crate::check::exemption::Exemption;
 use crate::check::request::{Decoded, DownstreamRequest, decode};
 use crate::check::response::{Reply, respond, respond_shadowed};
 use crate::check::{Checked, Checker, codec};
 use crate::header::HeaderName;
-use crate::snapshot::{ListenerRules, NoHttpRule, Snapshot, SnapshotReader};
-use crate::upstream::mutations::Mutations;
-use crate::upstream::{Grant, headers};
+use crate::snapshot::{ListenerRules, Snapshot, SnapshotReader};
+use crate::upstream::headers;
 use crate::usage::{Record, Recorder};
 
 /// The path of the one method.
@@ -134,7 +132,7 @@ impl AuthorizationService {
         };
         match decode(&message) {
             Err(denial) => self.unread(Decision::Deny(denial), started),
-            Ok(Decoded::NoHttp) => self.unread(self.without_http(), started),
+            Ok(Decoded::NoHttp) => self.unread(self.shared.checker.without_http(&self.rules), started),
             Ok(Decoded::Http(request)) => {
                 let left = budget.saturating_sub(started.elapsed());
                 let checked = self
@@ -176,15 +174,6 @@ impl AuthorizationService {
         };
         self.shared.recorder.record(record);
         answer
-    }
-
-    fn without_http(&self) -> Decision {
-        match self.rules.no_http {
-            NoHttpRule::Deny => Decision::Deny(malformed("the check has no http attributes")),
-            NoHttpRule::Allow => {
-                Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default()))
-            }
-        }
     }
 
     fn failed(&self, reason: FaultReason, why: &'static str, started: Instant) -> Bytes {

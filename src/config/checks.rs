@@ -23,6 +23,11 @@ pub struct ChecksConfig {
     pub decision_header: String,
     /// How long readiness waits for key sets that have not been had yet.
     pub startup_grace: HumanDuration,
+    /// How long checks are still answered after the process was told to stop and says that it is not
+    /// ready, so that Envoy sends them elsewhere before its connections end.
+    pub drain_delay: HumanDuration,
+    /// How long checks that are under way may take after that.
+    pub drain_grace: HumanDuration,
 }
 
 impl Default for ChecksConfig {
@@ -33,6 +38,8 @@ impl Default for ChecksConfig {
             max_message: ByteSize(256 * 1024),
             decision_header: "x-decision-id".to_owned(),
             startup_grace: HumanDuration(Duration::from_secs(30)),
+            drain_delay: HumanDuration(Duration::from_secs(5)),
+            drain_grace: HumanDuration(Duration::from_secs(10)),
         }
     }
 }
@@ -62,8 +69,14 @@ impl ChecksConfig {
         if let Err(error) = HeaderName::parse(&self.decision_header) {
             findings.wrong("decisionHeader", error.to_string());
         }
-        if self.startup_grace.0 > Duration::from_secs(600) {
-            findings.wrong("startupGrace", "it must be 10m at most");
+        for (path, duration) in [
+            ("startupGrace", self.startup_grace),
+            ("drainDelay", self.drain_delay),
+            ("drainGrace", self.drain_grace),
+        ] {
+            if duration.0 > Duration::from_secs(600) {
+                findings.wrong(path, "it must be 10m at most");
+            }
         }
     }
 }

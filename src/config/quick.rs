@@ -2,26 +2,35 @@
 
 use serde_json::json;
 
-use crate::config::Config;
 use crate::config::load::{ConfigOrigin, Loaded};
 use crate::problem::{Problem, Problems};
 
 /// What problems of the short form are said to be in.
 const NAME: &str = "command line";
 
-impl Config {
-    /// The configuration that trusts tokens of `issuer` for any of `audiences`, and a catalog with
-    /// one Api for every host; `headers` are `name={template}` for the upstream.
+/// What the short form says.
+#[derive(Debug, Clone)]
+pub struct Quick {
+    /// The issuer to trust.
+    pub issuer: String,
+    /// Any of these audiences is enough.
+    pub audiences: Vec<String>,
+    /// Headers for the upstream, each `name={template}`.
+    pub headers: Vec<String>,
+    /// Whether the issuer may be plain HTTP.
+    pub allow_http_issuer: bool,
+    /// Where checks are answered; left out, the default.
+    pub listen: Option<String>,
+}
+
+impl Quick {
+    /// The configuration that trusts tokens of the issuer, and a catalog with one Api for every host.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn quick(
-        issuer: &str,
-        audiences: &[String],
-        headers: &[String],
-    ) -> Result<Loaded, Problems> {
+    pub fn into_loaded(self) -> Result<Loaded, Problems> {
         let mut templates = serde_json::Map::new();
-        for header in headers {
+        for header in &self.headers {
             let Some((name, template)) = header.split_once('=') else {
                 return Err(Problems::from(Problem {
                     file: NAME.into(),
@@ -32,28 +41,39 @@ impl Config {
             };
             templates.insert(name.to_owned(), template.into());
         }
-        let config = json!({
+        let mut config = json!({
             "authenticators": {
-                "token": { "type": "jwt", "issuer": issuer, "audiences": audiences, "keys": "discovery" }
+                "token": {
+                    "type": "jwt", "issuer": self.issuer, "audiences": self.audiences, "keys": "discovery",
+                    "allowHttpIssuer": self.allow_http_issuer,
+                }
             },
             "catalog": { "sources": [{ "name": "quick", "type": "file", "path": NAME }] }
         });
+        if let (Some(address), Some(config)) = (self.listen, config.as_object_mut()) {
+            let listeners = json!({
+                "inbound": { "type": "check", "address": address },
+                "observe": { "type": "observe" },
+                "admin": { "type": "admin" },
+            });
+            config.insert("listeners".to_owned(), listeners);
+        }
         let catalog = json!({
+            "apiVersion": API_VERSION,
             "kind": "Api",
             "metadata": { "name": "everything" },
             "spec": {
                 "title": "everything",
                 "version": "1",
                 "hosts": ["*"],
+                "basePath": "/",
                 "authenticators": ["token"],
                 "subscription": "none",
                 "unmatchedOperation": "allow",
                 "upstream": { "headers": templates }
             }
         });
-        let origin = ConfigOrigin::CommandLine {
-            catalog: catalog.to_string(),
-        };
+        let origin = ConfigOrigin::CommandLine { catalog: catalog.to_string() };
         Loaded::parse(NAME, &config.to_string(), origin)
     }
 }

@@ -57,6 +57,12 @@ impl ListenAddress {
         })
     }
 
+    /// Whether the system chooses the port.
+    #[must_use]
+    pub fn is_chosen_by_system(&self) -> bool {
+        matches!(self, Self::Tcp { port: 0, .. })
+    }
+
     /// Whether only this host can reach it.
     #[must_use]
     pub fn is_local(&self) -> bool {

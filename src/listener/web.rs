@@ -60,8 +60,8 @@ mod tests {
     #[tokio::test]
     async fn monitoring_is_answered_over_http() {
         let metrics = Metrics::new(jiff::Timestamp::UNIX_EPOCH);
-        let loopback = ListenAddress::loopback(0);
-        let incoming = Incoming::bind(&"observe".into(), &loopback, accept_limits(), &metrics);
+        let (name, loopback) = ("observe".into(), ListenAddress::loopback(0));
+        let incoming = Incoming::bind(&name, &loopback, accept_limits(), &metrics);
         let incoming = incoming.await.unwrap();
         let address = incoming.address().to_string();
         let router = observe::router(Readiness::new(), metrics);

@@ -5,7 +5,7 @@
 // line or drive a terminal; the target of `explain` is silent unless it is asked for by name.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::JsonSchema;
@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, reload};
 
 use crate::config::findings::Findings;
+use crate::telemetry::escape::Escaped;
 
 /// What `explain` listens to; it holds what a request carried.
 const EXPLAIN_TARGET: &str = "portcullis::explain";
@@ -161,57 +162,10 @@ fn filter(level: &str) -> Result<EnvFilter, LevelError> {
         .map_err(|error| LevelError::Unreadable(level.to_owned(), Some(error)))
 }
 
-/// Makes writers that escape control characters.
-#[derive(Debug)]
-struct Escaped<W>(W);
-
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Escaped<W> {
-    type Writer = EscapedWriter<W::Writer>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        EscapedWriter(self.0.make_writer())
-    }
-}
-
-/// Writes one event a call, as the formatter gives it: text with a line feed at its end.
-#[derive(Debug)]
-struct EscapedWriter<W>(W);
-
-impl<W: Write> Write for EscapedWriter<W> {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let (line, end) = match event.split_last() {
-            Some((b'\n', line)) => (line, "\n"),
-            Some(_) | None => (event, ""),
-        };
-        let text = String::from_utf8_lossy(line);
-        if text.contains(char::is_control) {
-            self.0.write_all((escape(&text) + end).as_bytes())?;
-        } else {
-            self.0.write_all(event)?;
-        }
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// Writes control characters as `\u001b`, which is right within a JSON string and plain in text.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for char in text.chars() {
-        if char.is_control() {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
-        } else {
-            escaped.push(char);
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[derive(Debug, Clone, Default)]

@@ -113,7 +113,7 @@ impl Metrics {
             api: record
                 .api
                 .as_ref()
-                .map_or_else(|| Arc::from(""), |api| Arc::clone(api.as_arc())),
+                .map_or_else(Arc::default, |api| Arc::clone(api.as_arc())),
             decision: record.verdict.name(),
             reason: record.reason,
         };
@@ -132,8 +132,7 @@ impl Metrics {
         self.inner.in_flight.set(whole(checks));
     }
 
-    /// The number of open connections of a listener.
-    #[must_use]
+    /// The number of open connections of a listener, which is told from now on.
     pub fn connections(&self, listener: &Arc<str>) -> Gauge {
         let listener = Arc::clone(listener);
         self.inner

@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use crate::config::findings::Findings;
-use crate::telemetry::logging::escape;
+use crate::telemetry::escape::escape;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::{Entry, Record};
 

@@ -19,8 +19,13 @@ pub(super) struct Asking {
 /// What a request that asked may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Wait for this fetch to end.
-    Wait(u64),
+    /// Wait for a fetch to end.
+    Wait {
+        /// Which.
+        fetch: u64,
+        /// Whether the task has to be told.
+        wake: bool,
+    },
     /// Take what the last fetch gave; another follows at the end of the cool-down.
     Later {
         /// Whether the task has to be told.
@@ -42,7 +47,7 @@ impl Asking {
     /// Asks for a fetch that begins after `now`.
     pub(super) fn ask(&mut self, now: Instant) -> Answer {
         match self.asked {
-            Some((fetch, _)) if self.finished < fetch => Answer::Wait(fetch),
+            Some((fetch, _)) if self.finished < fetch => Answer::Wait { fetch, wake: false },
             Some((_, at)) if self.deferred || now < at + self.cooldown => {
                 let wake = !std::mem::replace(&mut self.deferred, true);
                 Answer::Later { wake }
@@ -50,7 +55,7 @@ impl Asking {
             Some(_) | None => {
                 let fetch = self.started + 1;
                 self.asked = Some((fetch, now));
-                Answer::Wait(fetch)
+                Answer::Wait { fetch, wake: true }
             }
         }
     }
@@ -84,11 +89,12 @@ mod tests {
     fn one_fetch_in_each_cooldown_is_shared_by_all() {
         let mut asking = Asking::new(Duration::from_secs(10));
         let begin = Instant::now();
+        let wait = |fetch, wake| Answer::Wait { fetch, wake };
         assert_eq!(asking.start(begin), 1);
         // one under way was begun too early: the next is what counts
-        assert_eq!(asking.ask(begin), Answer::Wait(2));
+        assert_eq!(asking.ask(begin), wait(2, true));
         asking.finished(1);
-        assert_eq!(asking.ask(begin), Answer::Wait(2));
+        assert_eq!(asking.ask(begin), wait(2, false));
         assert_eq!(asking.start(begin), 2);
         asking.finished(2);
         let soon = begin + Duration::from_secs(4);
@@ -99,12 +105,12 @@ mod tests {
         assert_eq!(asking.wait(end), Some(Duration::ZERO));
         assert_eq!(asking.start(end), 3);
         // who asks while it is under way shares it, and it began a cool-down of its own
-        assert_eq!(asking.ask(end), Answer::Wait(3));
+        assert_eq!(asking.ask(end), wait(3, false));
         asking.finished(3);
         assert_eq!(asking.ask(end), Answer::Later { wake: true });
         let after = end + Duration::from_secs(11);
         asking.start(after);
         asking.finished(4);
-        assert_eq!(asking.ask(after + Duration::from_secs(11)), Answer::Wait(5));
+        assert_eq!(asking.ask(after + Duration::from_secs(11)), wait(5, true));
     }
 }

@@ -27,6 +27,22 @@ pub struct CatalogStatus {
     pub restart_needed: Vec<&'static str>,
 }
 
+impl CatalogStatus {
+    /// What is wrong with what is refused now: with each source, and with the configuration.
+    #[must_use]
+    pub fn problems(&self) -> Problems {
+        let parts = self.sources.iter().map(|source| (source.refused, &source.last_failure));
+        let configuration = (self.configuration.refused, &self.configuration.last_failure);
+        let mut problems = Problems::new();
+        for (refused, failure) in parts.chain([configuration]) {
+            if let Some(failure) = failure.as_ref().filter(|_| refused) {
+                problems.extend(failure.problems.clone());
+            }
+        }
+        problems
+    }
+}
+
 /// How a source stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,6 +10,8 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_client::Authorizati
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use jiff::Timestamp;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -29,6 +31,7 @@ use crate::catalog::Catalog;
 use crate::check::Checker;
 use crate::check::service::{CHECK_PATH, CheckLimits, Shared};
 use crate::clock::Clock;
+use crate::config::value::HumanDuration;
 use crate::listener::address::ListenAddress;
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown};
@@ -156,6 +159,55 @@ async fn a_check_is_answered_over_tcp_and_unix_sockets() {
         let metrics = fixture.metrics.render().unwrap();
         assert!(metrics.contains(r#"decision="deny",reason="request_malformed"} 1"#));
         assert!(metrics.contains(r#"portcullis_connections{listener="inbound"} 1"#));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_never_speaks_http2_is_closed() {
+    let fixture = Fixture::start(CheckListener {
+        handshake_timeout: HumanDuration(Duration::from_millis(50)),
+        ..listener()
+    })
+    .await;
+    let busy = fixture.channel().await;
+    for opening in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
+        let mut silent = TcpStream::connect(fixture.address.to_string())
+            .await
+            .unwrap();
+        silent.write_all(opening).await.unwrap();
+        let closed = tokio::time::timeout(Duration::from_secs(2), async {
+            // what the server sends of its own accord, until it closes
+            while silent
+                .read(&mut [0; 256])
+                .await
+                .is_ok_and(|bytes| bytes > 0)
+            {}
+        });
+        closed.await.unwrap();
+    }
+    // one that opened properly is still served
+    check(busy).await.unwrap();
+    let metrics = fixture.metrics.render().unwrap();
+    assert!(
+        metrics.contains(r#"reason="handshake_timeout"} 2"#),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_unimplemented() {
+    let fixture = Fixture::start(listener()).await;
+    for path in [
+        "/envoy.service.auth.v3.Authorization/Other",
+        "/other.Service/Check",
+    ] {
+        let request = http::Request::post(format!("http://x{path}"))
+            .header("content-type", "application/grpc")
+            .body(Body::empty())
+            .unwrap();
+        let mut channel = fixture.channel().await;
+        let response = channel.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "12", "{path}");
     }
 }
 
