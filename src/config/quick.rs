@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::catalog::source::document::API_VERSION;
 use crate::config::load::{ConfigOrigin, Loaded};
 use crate::problem::{Problem, Problems};
 

@@ -3,6 +3,8 @@ use std::path::Path;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::overrides::Override;
+use crate::config::quick::Quick;
+use crate::problem::Problems;
 
 const MINIMAL: &str = "catalog: { sources: [{ name: main, type: file, path: catalog }] }\n";
 
@@ -178,9 +180,20 @@ fn sections_are_compared_by_what_they_say() {
 fn the_short_form_is_a_configuration() {
     let quick = |headers: &[&str]| {
         let headers: Vec<String> = headers.iter().map(|&header| header.to_owned()).collect();
-        Config::quick("https://idp.example", &["orders".to_owned()], &headers)
+        quick_of(headers)
     };
     let loaded = quick(&["x-user={principal.subject}"]).unwrap();
     assert!(loaded.config.authenticators.contains_key("token"));
     assert!(quick(&["x-user"]).is_err());
+}
+
+fn quick_of(headers: Vec<String>) -> Result<Loaded, Problems> {
+    let quick = Quick {
+        issuer: "https://idp.example".to_owned(),
+        audiences: vec!["orders".to_owned()],
+        headers,
+        allow_http_issuer: false,
+        listen: None,
+    };
+    quick.into_loaded()
 }

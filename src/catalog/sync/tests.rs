@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::authentication::Authenticator;
+use crate::config::quick::Quick;
 use crate::config::value::SecretSource;
 
 /// A folder with a configuration of two sources, and what was loaded from it.
@@ -352,15 +353,14 @@ fn a_start_tells_everything_that_is_wrong() {
 #[test]
 fn the_short_form_has_a_catalog() {
     let headers = ["x-user={principal.subject}".to_owned()];
-    let audiences = ["orders".to_owned()];
-    let loaded = Config::quick("https://idp.example", &audiences, &headers).unwrap();
+    let loaded = quick_of(headers.to_vec()).unwrap();
     let build: BuildAuthenticators = Box::new(|_, _, _| Authenticators::new());
     let (sync, snapshot) = CatalogSync::load_first(loaded, build).unwrap();
     assert_eq!(snapshot.catalog().apis()[0].hosts[0].to_string(), "*");
     let outcome = sync.reload_once(&SnapshotReader::new(snapshot));
     assert!(!outcome.published && outcome.problems.is_empty());
     let wrong = ["x-user={nobody}".to_owned()];
-    let loaded = Config::quick("https://idp.example", &audiences, &wrong).unwrap();
+    let loaded = quick_of(wrong.to_vec()).unwrap();
     let build: BuildAuthenticators = Box::new(|_, _, _| Authenticators::new());
     let problems = CatalogSync::load_first(loaded, build)
         .unwrap_err()
@@ -406,4 +406,15 @@ fn write_by_rename(path: &Path, text: &str) {
     let beside = path.with_extension("tmp");
     std::fs::write(&beside, text).unwrap();
     std::fs::rename(beside, path).unwrap();
+}
+
+fn quick_of(headers: Vec<String>) -> Result<Loaded, Problems> {
+    let quick = Quick {
+        issuer: "https://idp.example".to_owned(),
+        audiences: vec!["orders".to_owned()],
+        headers,
+        allow_http_issuer: false,
+        listen: None,
+    };
+    quick.into_loaded()
 }
