@@ -57,8 +57,8 @@ checks:
   deadline: 0s
   decisionHeader: host
 authenticators:
-  anonymous: { type: apiKey }
-  a_b: { type: apiKey }
+  anonymous: { type: apiKey, credentials: [{ header: x-a }] }
+  a_b: { type: apiKey, credentials: [{ header: x-b }] }
 catalog:
   sources:
     - { name: x, type: file, path: a }
@@ -107,7 +107,7 @@ fn the_first_structural_problem_has_its_place() {
             "portcullis.yaml:4: catalog.sources[0].type: ",
         ),
         (
-            "listeners:\n  admin:\n    type: admin\n    address: a\n    token: hunter2\n",
+            "listeners:\n  admin:\n    type: admin\n    address: 127.0.0.1:1\n    token: hunter2\n",
             "secrets are never inline: write { file: … } or { env: … }",
         ),
         (

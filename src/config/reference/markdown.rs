@@ -15,6 +15,9 @@ pub(super) struct Reference<'s> {
 /// Types that are told where they are used: their tables would say nothing more.
 const PLAIN: [&str; 2] = ["HumanDuration", "ByteSize"];
 
+/// What has a table of its own.
+const BELOW: &str = "map, see below";
+
 impl<'s> Reference<'s> {
     pub(super) fn of(schema: &'s Value) -> Self {
         Self {
@@ -27,6 +30,7 @@ impl<'s> Reference<'s> {
     /// Each section of the configuration.
     pub(super) fn sections(mut self) -> String {
         for (name, section) in fields(self.schema) {
+            self.told.clear();
             self.text.push_str(&format!("### `{name}`\n\n"));
             self.describe(section);
             self.tell(name, inner(section));
@@ -37,6 +41,7 @@ impl<'s> Reference<'s> {
     /// Each kind of document.
     pub(super) fn documents(mut self) -> String {
         for document in list(self.schema, "anyOf") {
+            self.told.clear();
             let document = self.resolve(document);
             let kind = fields(document)
                 .find(|(name, _)| *name == "kind")
@@ -81,11 +86,14 @@ impl<'s> Reference<'s> {
             .find(|(name, _)| *name == "type")
             .and_then(|(_, tag)| tag.get("const")?.as_str());
         let Some(tag) = tag else {
-            if constants(variant).is_empty() {
+            if let Some((name, field)) = only_field(variant) {
+                self.tell(&format!("{path}.{name}"), inner(field));
+            } else if constants(variant).is_empty() {
                 self.tell(path, variant);
             }
             return;
         };
+        self.told.clear();
         self.text.push_str(&format!("`{path}` with `type: {tag}`:\n\n"));
         self.describe(variant);
         let body = reference_name(variant).map(|_| self.resolve(variant));
@@ -141,11 +149,19 @@ impl<'s> Reference<'s> {
     /// What a key means, and what each of the words does that it can have.
     fn meaning(&self, field: &'s Value) -> String {
         let own = description(field).or_else(|| description(self.resolve(inner(field))));
-        let words = constants(self.resolve(inner(field)));
+        let schema = self.resolve(inner(field));
+        let words = constants(schema);
         let mut meaning = own.unwrap_or_default().to_owned();
-        for (word, text) in words {
-            if let Some(text) = text {
-                meaning.push_str(&format!("; `{word}`: {text}"));
+        if words.len() > 1 || !meaning.contains('`') {
+            for (word, text) in words {
+                if let Some(text) = text {
+                    meaning.push_str(&format!("; `{word}`: {text}"));
+                }
+            }
+        }
+        for form in list(schema, "oneOf") {
+            if let (Some((name, _)), Some(text)) = (only_field(form), description(form)) {
+                meaning.push_str(&format!("; `{{ {name}: … }}`: {text}"));
             }
         }
         meaning
@@ -174,7 +190,8 @@ impl<'s> Reference<'s> {
             return parts.join(", ");
         }
         if let Some(element) = schema.get("items") {
-            return format!("list of {}", self.value(inner(element)));
+            let element = self.value(inner(element));
+            return format!("list of {}", element.replace(BELOW, "maps, see below"));
         }
         if let Some(element) = map_of(schema) {
             return format!("map of {}", self.value(inner(element)));
@@ -217,6 +234,13 @@ fn inner(schema: &Value) -> &Value {
         (Some(form), None) => form,
         _ => schema,
     }
+}
+
+/// The field of a form that has just one, and no tag.
+fn only_field(form: &Value) -> Option<(&str, &Value)> {
+    let mut fields = fields(form);
+    let first = fields.next().filter(|(name, _)| *name != "type")?;
+    fields.next().is_none().then_some(first)
 }
 
 fn is_null(schema: &Value) -> bool {
@@ -269,7 +293,7 @@ fn type_name(schema: &Value) -> String {
         Some("number") => "number",
         Some("boolean") => "`true`, `false`",
         Some("array") => "list",
-        Some("object") if is_whole => "see below",
+        Some("object") if is_whole => BELOW,
         Some("object") => "map",
         _ => "any value",
     }
