@@ -20,9 +20,9 @@ use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
 use crate::check::Checker;
 use crate::check::service::{AuthorizationService, CheckLimits, Shared};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
-use crate::config::Config;
 use crate::listener::accept::Incoming;
 use crate::listener::health::Health;
 use crate::listener::{AdminListener, ListenerConfig, check, web};
@@ -68,11 +68,20 @@ pub fn install_cryptography() {
 ///
 /// # Errors
 /// Everything that is wrong ([`crate::problem::Problems`]).
-pub fn load_catalog(loaded: Loaded, key_sources: KeySources, clock: Clock) -> anyhow::Result<(CatalogSync, Snapshot)> {
+pub fn load_catalog(
+    loaded: Loaded,
+    key_sources: KeySources,
+    clock: Clock,
+) -> anyhow::Result<(CatalogSync, Snapshot)> {
     let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
         findings.within("authenticators", |findings| {
             let clock = clock.clone();
-            let mut context = BuildContext { reader, findings, clock, key_sources: &key_sources };
+            let mut context = BuildContext {
+                reader,
+                findings,
+                clock,
+                key_sources: &key_sources,
+            };
             // none means that something is wrong, which the findings have been told
             build_all(&config.authenticators, &mut context).unwrap_or_default()
         })
@@ -95,13 +104,21 @@ impl App {
         let metrics = Metrics::new(clock.now());
         let key_sources = KeySources::online(tasks.clone(), readiness.clone());
         let (sync, first) = load_catalog(loaded, key_sources.clone(), clock.clone())?;
-        let (recorder, decision_log) = Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
+        let (recorder, decision_log) =
+            Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
         tasks.streaming("decision_log", decision_log.run()).keep();
         let parts = Parts {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
-            config, tasks, readiness, metrics, key_sources, recorder, log_level, base,
+            config,
+            tasks,
+            readiness,
+            metrics,
+            key_sources,
+            recorder,
+            log_level,
+            base,
         };
         let addresses = parts.listen(Authorization::new(clock)).await?;
         parts.start_tasks();
@@ -139,7 +156,11 @@ impl App {
         };
         let checks = &self.parts.config.checks;
         let shutdown = Shutdown {
-            drain_delay: if failed.is_some() { Duration::ZERO } else { checks.drain_delay.0 },
+            drain_delay: if failed.is_some() {
+                Duration::ZERO
+            } else {
+                checks.drain_delay.0
+            },
             grace: checks.drain_grace.0,
             readiness: self.parts.readiness,
             servers: self.parts.servers,
@@ -161,7 +182,9 @@ impl Parts {
     /// Every task of the process but the listeners, which [`Servers::run`] starts, the decision
     /// log, and the refresh of each key set, which [`KeySources`] starts.
     fn start_tasks(&self) {
-        Arc::clone(&self.sync).watch(self.snapshots.clone(), &self.tasks).keep();
+        Arc::clone(&self.sync)
+            .watch(self.snapshots.clone(), &self.tasks)
+            .keep();
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
@@ -172,7 +195,10 @@ impl Parts {
     }
 
     /// Opens every port before any is served.
-    async fn listen(&self, authorization: Authorization) -> anyhow::Result<BTreeMap<String, String>> {
+    async fn listen(
+        &self,
+        authorization: Authorization,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
         let mut opened = Vec::new();
         for (name, config) in &self.config.listeners {
             let limits = match config {
@@ -180,36 +206,59 @@ impl Parts {
                 ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => web::accept_limits(),
             };
             let name: Arc<str> = name.as_str().into();
-            opened.push((config, Incoming::bind(&name, config.address(), limits, &self.metrics).await?));
+            opened.push((
+                config,
+                Incoming::bind(&name, config.address(), limits, &self.metrics).await?,
+            ));
         }
         let health = Health::new().await;
-        self.tasks.streaming("health", health.clone().follow(self.readiness.clone())).keep();
+        self.tasks
+            .streaming("health", health.clone().follow(self.readiness.clone()))
+            .keep();
         let shared = self.shared(authorization);
         reporting::sample(&self.metrics, &shared, &self.key_sources, &self.tasks);
         let mut addresses = BTreeMap::new();
         for (config, incoming) in opened {
-            addresses.insert(incoming.name().as_ref().to_owned(), incoming.address().to_string());
+            addresses.insert(
+                incoming.name().as_ref().to_owned(),
+                incoming.address().to_string(),
+            );
             self.serve(config, incoming, &shared, &health)?;
         }
         Ok(addresses)
     }
 
-    fn serve(&self, config: &ListenerConfig, incoming: Incoming, shared: &Arc<Shared>, health: &Health) -> anyhow::Result<()> {
+    fn serve(
+        &self,
+        config: &ListenerConfig,
+        incoming: Incoming,
+        shared: &Arc<Shared>,
+        health: &Health,
+    ) -> anyhow::Result<()> {
         let name = Arc::clone(incoming.name());
         match config.clone() {
             ListenerConfig::Check(listener) => {
-                let service = AuthorizationService::new(Arc::clone(shared), Arc::clone(&name), listener.rules());
+                let service = AuthorizationService::new(
+                    Arc::clone(shared),
+                    Arc::clone(&name),
+                    listener.rules(),
+                );
                 let (health, stop) = (health.clone(), self.servers.stop());
-                let server = async move { check::serve(&listener, incoming, service, health, stop).await };
+                let server =
+                    async move { check::serve(&listener, incoming, service, health, stop).await };
                 self.servers.run(&self.tasks, &name, server);
             }
             ListenerConfig::Admin(listener) => {
                 let router = admin::router(self.admin_state(), self.access(&name, &listener)?);
-                self.tasks.streaming(&format!("listener/{name}"), web_task(incoming, router)).keep();
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
             }
             ListenerConfig::Observe(_) => {
                 let router = observe::router(self.readiness.clone(), self.metrics.clone());
-                self.tasks.streaming(&format!("listener/{name}"), web_task(incoming, router)).keep();
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
             }
         }
         Ok(())
@@ -232,13 +281,22 @@ impl Parts {
 
     fn access(&self, name: &str, listener: &AdminListener) -> anyhow::Result<Access> {
         let mut reader = Reader::new(&self.base);
-        let token = listener.token.as_ref().map(|token| token.load(&mut reader)).transpose();
-        let token = token.with_context(|| format!("the token of listener `{name}` cannot be had"))?;
+        let token = listener
+            .token
+            .as_ref()
+            .map(|token| token.load(&mut reader))
+            .transpose();
+        let token =
+            token.with_context(|| format!("the token of listener `{name}` cannot be had"))?;
         Access::new(&listener.address, token.as_ref().map(AdminToken::new))
     }
 
     fn admin_state(&self) -> AdminState {
-        let (status, problems, key_sources) = (Arc::clone(&self.sync), Arc::clone(&self.sync), self.key_sources.clone());
+        let (status, problems, key_sources) = (
+            Arc::clone(&self.sync),
+            Arc::clone(&self.sync),
+            self.key_sources.clone(),
+        );
         let nudge = Arc::clone(&self.sync);
         AdminState {
             snapshots: self.snapshots.clone(),

@@ -79,10 +79,13 @@ impl Checker {
     #[must_use]
     pub fn without_http(&self, rules: &ListenerRules) -> Decision {
         match rules.no_http {
-            NoHttpRule::Allow => Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default())),
-            NoHttpRule::Deny => {
-                Decision::Deny(Denial::new(Reason::RequestMalformed, "the check has no http attributes"))
+            NoHttpRule::Allow => {
+                Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default()))
             }
+            NoHttpRule::Deny => Decision::Deny(Denial::new(
+                Reason::RequestMalformed,
+                "the check has no http attributes",
+            )),
         }
     }
 

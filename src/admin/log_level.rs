@@ -39,7 +39,7 @@ pub(super) async fn set(
         };
         AdminProblem::new(status, error.to_string())
     })?;
-    tracing::warn!(level = change.level, "the log level was changed");
+    tracing::warn!(log.level = change.level, "the log level was changed");
     Ok(told(&state))
 }
 

@@ -18,17 +18,30 @@ pub(super) fn told(told: &impl Serialize) -> Value {
 }
 
 /// Reads at each scrape what is not counted as it happens.
-pub(super) fn sample(metrics: &Metrics, shared: &Arc<Shared>, key_sources: &KeySources, tasks: &Tasks) {
+pub(super) fn sample(
+    metrics: &Metrics,
+    shared: &Arc<Shared>,
+    key_sources: &KeySources,
+    tasks: &Tasks,
+) {
     let most = shared.permits.available_permits();
     let (shared, key_sources, tasks) = (Arc::clone(shared), key_sources.clone(), tasks.clone());
     metrics.before_each_scrape(move |metrics| {
         metrics.set_checks_in_flight(most.saturating_sub(shared.permits.available_permits()));
         let key_sets = key_sources.statuses();
         metrics.set_key_sets(key_sets.iter().map(|status| {
-            (&status.name, status.age_seconds.map(Duration::from_secs), status.keys.unwrap_or(0))
+            (
+                &status.name,
+                status.age_seconds.map(Duration::from_secs),
+                status.keys.unwrap_or(0),
+            )
         }));
         let statuses = tasks.statuses();
-        metrics.set_tasks(statuses.iter().map(|(name, status)| (name, status.last_success)));
+        metrics.set_tasks(
+            statuses
+                .iter()
+                .map(|(name, status)| (name, status.last_success)),
+        );
     });
 }
 
@@ -59,21 +72,29 @@ pub(super) async fn catalog(sync: Arc<CatalogSync>, metrics: Metrics) {
 /// How each part of the revision came out of a look at its files. The configuration counts as a
 /// source of its own, called `configuration`.
 fn results(last: &CatalogStatus, now: &CatalogStatus) -> Vec<(Arc<str>, ReloadResult)> {
-    let part = |name: &str, digests: (&str, &str), failures: (&Option<Failure>, &Option<Failure>)| {
-        let result = if failures.0 != failures.1 {
-            ReloadResult::Refused
-        } else if digests.0 == digests.1 {
-            ReloadResult::Unchanged
-        } else {
-            ReloadResult::Published
+    let part =
+        |name: &str, digests: (&str, &str), failures: (&Option<Failure>, &Option<Failure>)| {
+            let result = if failures.0 != failures.1 {
+                ReloadResult::Refused
+            } else if digests.0 == digests.1 {
+                ReloadResult::Unchanged
+            } else {
+                ReloadResult::Published
+            };
+            (Arc::from(name), result)
         };
-        (Arc::from(name), result)
-    };
     let sources = last.sources.iter().zip(&now.sources).map(|(last, now)| {
-        part(&now.name, (&last.digest, &now.digest), (&last.last_failure, &now.last_failure))
+        part(
+            &now.name,
+            (&last.digest, &now.digest),
+            (&last.last_failure, &now.last_failure),
+        )
     });
     let (before, after) = (&last.configuration, &now.configuration);
-    let configuration =
-        part("configuration", (&before.digest, &after.digest), (&before.last_failure, &after.last_failure));
+    let configuration = part(
+        "configuration",
+        (&before.digest, &after.digest),
+        (&before.last_failure, &after.last_failure),
+    );
     sources.chain([configuration]).collect()
 }

@@ -132,7 +132,9 @@ impl AuthorizationService {
         };
         match decode(&message) {
             Err(denial) => self.unread(Decision::Deny(denial), started),
-            Ok(Decoded::NoHttp) => self.unread(self.shared.checker.without_http(&self.rules), started),
+            Ok(Decoded::NoHttp) => {
+                self.unread(self.shared.checker.without_http(&self.rules), started)
+            }
             Ok(Decoded::Http(request)) => {
                 let left = budget.saturating_sub(started.elapsed());
                 let checked = self

@@ -74,7 +74,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let loaded = Config::load(&args.config, from_environment())?;
     let (listener, rules) = listener(&loaded.config, args.listener.as_deref())?;
     let clock = Clock::system();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let explained = runtime.block_on(async {
         let key_sources = match args.online {
             true => KeySources::online(Tasks::new(), Readiness::new()),
@@ -98,7 +100,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         "application": record.caller.as_ref().and_then(|caller| caller.application.as_ref()).map(|application| application.as_str()),
         "answer": answer,
     });
-    if args.json { print(&format!("{report:#}\n")) } else { print(&text(&stages, &report)?) }
+    if args.json {
+        print(&format!("{report:#}\n"))
+    } else {
+        print(&text(&stages, &report)?)
+    }
 }
 
 async fn decide(
@@ -112,17 +118,37 @@ async fn decide(
         Ok(Decoded::Http(request)) => request,
         Ok(Decoded::NoHttp) => {
             let decision = checker.without_http(rules);
-            return answered(&decision, Record::new(&decision, Arc::clone(listener), None, None), None, false);
+            return answered(
+                &decision,
+                Record::new(&decision, Arc::clone(listener), None, None),
+                None,
+                false,
+            );
         }
         Err(denial) => {
             let decision = Decision::Deny(denial);
-            return answered(&decision, Record::new(&decision, Arc::clone(listener), None, None), None, false);
+            return answered(
+                &decision,
+                Record::new(&decision, Arc::clone(listener), None, None),
+                None,
+                false,
+            );
         }
     };
     let checked = checker.check(snapshot, &request, rules, BUDGET).await;
     let route = checked.route.as_ref();
-    let record = Record::new(&checked.decision, Arc::clone(listener), route, Some(&request));
-    answered(&checked.decision, record, route.map(|route| route.answers()), request.is_grpc())
+    let record = Record::new(
+        &checked.decision,
+        Arc::clone(listener),
+        route,
+        Some(&request),
+    );
+    answered(
+        &checked.decision,
+        record,
+        route.map(|route| route.answers()),
+        request.is_grpc(),
+    )
 }
 
 fn answered(
@@ -131,26 +157,43 @@ fn answered(
     answers: Option<&crate::check::response::ApiAnswers>,
     grpc: bool,
 ) -> (Record, Bytes) {
-    let answer = respond(decision, &Reply { answers, grpc, decision_header: None, record: &record });
+    let answer = respond(
+        decision,
+        &Reply {
+            answers,
+            grpc,
+            decision_header: None,
+            record: &record,
+        },
+    );
     (record, answer)
 }
 
 /// The listener that is asked, and its rules.
 fn listener(config: &Config, name: Option<&str>) -> anyhow::Result<(Arc<str>, ListenerRules)> {
-    let checks = config.listeners.iter().filter_map(|(name, listener)| match listener {
-        ListenerConfig::Check(listener) => Some((name, listener.rules())),
-        ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => None,
-    });
+    let checks = config
+        .listeners
+        .iter()
+        .filter_map(|(name, listener)| match listener {
+            ListenerConfig::Check(listener) => Some((name, listener.rules())),
+            ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => None,
+        });
     let mut checks: Vec<_> = checks.collect();
     checks.sort_by_key(|(_, rules)| *rules != PLAIN);
-    let found = checks.into_iter().find(|(found, _)| name.is_none_or(|name| name == found.as_str()));
-    let (name, rules) = found.ok_or_else(|| Usage("there is no such listener of type check".to_owned()))?;
+    let found = checks
+        .into_iter()
+        .find(|(found, _)| name.is_none_or(|name| name == found.as_str()));
+    let (name, rules) =
+        found.ok_or_else(|| Usage("there is no such listener of type check".to_owned()))?;
     Ok((name.as_str().into(), rules))
 }
 
 /// The rules of an ordinary inbound listener, which is asked where no other is named.
-const PLAIN: ListenerRules =
-    ListenerRules { direction: Direction::Inbound, unmatched: Unmatched::Deny, no_http: NoHttpRule::Deny };
+const PLAIN: ListenerRules = ListenerRules {
+    direction: Direction::Inbound,
+    unmatched: Unmatched::Deny,
+    no_http: NoHttpRule::Deny,
+};
 
 /// The check to decide, encoded.
 fn message(args: &ExplainArgs) -> anyhow::Result<Vec<u8>> {
@@ -159,8 +202,9 @@ fn message(args: &ExplainArgs) -> anyhow::Result<Vec<u8>> {
     }
     let mut headers = Map::new();
     for header in &args.header {
-        let (name, value) =
-            header.split_once(':').ok_or_else(|| Usage("a header is written `name: value`".to_owned()))?;
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| Usage("a header is written `name: value`".to_owned()))?;
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
         // as Envoy does with repeated lines
         let joined = match headers.get(&name).and_then(Value::as_str) {
@@ -169,7 +213,10 @@ fn message(args: &ExplainArgs) -> anyhow::Result<Vec<u8>> {
         };
         headers.insert(name, joined.into());
     }
-    let extensions = args.api.iter().map(|api| ("portcullis.api".to_owned(), Value::from(api.as_str())));
+    let extensions = args
+        .api
+        .iter()
+        .map(|api| ("portcullis.api".to_owned(), Value::from(api.as_str())));
     let check = json!({ "attributes": {
         "request": { "http": { "method": args.method, "host": args.host, "path": args.path, "headers": headers } },
         "contextExtensions": extensions.collect::<Map<_, _>>(),
@@ -190,7 +237,9 @@ fn text(stages: &[Told], report: &Value) -> anyhow::Result<String> {
     for told in stages {
         writeln!(text, "{}", told.stage)?;
         for (name, value) in &told.fields {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             writeln!(text, "  {name}: {value}")?;
         }
     }
@@ -201,6 +250,10 @@ fn text(stages: &[Told], report: &Value) -> anyhow::Result<String> {
             writeln!(text, "  {name}: {value}")?;
         }
     }
-    writeln!(text, "answer:\n{:#}", report.get("answer").unwrap_or(&Value::Null))?;
+    writeln!(
+        text,
+        "answer:\n{:#}",
+        report.get("answer").unwrap_or(&Value::Null)
+    )?;
     Ok(text)
 }

@@ -19,7 +19,12 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "issuer")]
     config: Option<PathBuf>,
     /// Without a file: trust tokens of this issuer for every host.
-    #[arg(long, value_name = "URL", conflicts_with = "config", requires = "audience")]
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "config",
+        requires = "audience"
+    )]
     issuer: Option<String>,
     /// An audience that tokens must have; may be repeated.
     #[arg(long, requires = "issuer")]
@@ -43,7 +48,9 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let loaded = load(args)?;
     let log_level = loaded.config.telemetry.log.install()?;
     install_cryptography();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let app = App::start(loaded, log_level, Clock::system()).await?;
         if let Some(path) = ports_file {
@@ -66,6 +73,8 @@ fn load(args: ServeArgs) -> anyhow::Result<Loaded> {
             };
             Ok(quick.into_loaded()?)
         }
-        (None, None) => Err(Usage("give --config FILE, or --issuer and --audience".to_owned()).into()),
+        (None, None) => {
+            Err(Usage("give --config FILE, or --issuer and --audience".to_owned()).into())
+        }
     }
 }

@@ -74,7 +74,9 @@ impl Quick {
                 "upstream": { "headers": templates }
             }
         });
-        let origin = ConfigOrigin::CommandLine { catalog: catalog.to_string() };
+        let origin = ConfigOrigin::CommandLine {
+            catalog: catalog.to_string(),
+        };
         Loaded::parse(NAME, &config.to_string(), origin)
     }
 }

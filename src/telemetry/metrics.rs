@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
     BuildLabels, CheckLabels, DecisionLabels, IssuerLabels, ListenerLabels, RefusalLabels,
@@ -100,9 +101,9 @@ impl Metrics {
         for sampler in samplers.iter() {
             sampler(self);
         }
-        drop(samplers);
         self.sample_process();
         let mut text = String::new();
+        // still under the lock: another scrape would take values away to bring them up to date
         text::encode(&mut text, &self.inner.registry)?;
         Ok(text)
     }
@@ -201,20 +202,23 @@ impl Metrics {
         }
     }
 
-    /// Tells when each task last succeeded, and of no other task; 0 for one that never did.
-    pub fn set_tasks<'a>(
-        &self,
-        tasks: impl IntoIterator<Item = (&'a Arc<str>, Option<Timestamp>)>,
-    ) {
-        self.inner.task_success.clear();
-        for (task, success) in tasks {
-            let task = Arc::clone(task);
-            let success = success.map_or(0.0, seconds);
-            self.inner
-                .task_success
-                .get_or_create(&TaskLabels { task })
-                .set(success);
-        }
+    /// Tells, each time that metrics are asked for, when the tasks that ran at least once last
+    /// succeeded, and of no other task; 0 for one that never did.
+    pub fn follow_tasks(&self, tasks: Tasks) {
+        self.before_each_scrape(move |metrics| {
+            metrics.inner.task_success.clear();
+            for (task, status) in tasks.statuses() {
+                if status.last_success.is_some() || status.last_failure.is_some() {
+                    let success = status.last_success.map_or(0.0, seconds);
+                    let labels = TaskLabels { task };
+                    metrics
+                        .inner
+                        .task_success
+                        .get_or_create(&labels)
+                        .set(success);
+                }
+            }
+        });
     }
 
     /// Counts records that were lost.

@@ -31,7 +31,10 @@ impl CatalogStatus {
     /// What is wrong with what is refused now: with each source, and with the configuration.
     #[must_use]
     pub fn problems(&self) -> Problems {
-        let parts = self.sources.iter().map(|source| (source.refused, &source.last_failure));
+        let parts = self
+            .sources
+            .iter()
+            .map(|source| (source.refused, &source.last_failure));
         let configuration = (self.configuration.refused, &self.configuration.last_failure);
         let mut problems = Problems::new();
         for (refused, failure) in parts.chain([configuration]) {

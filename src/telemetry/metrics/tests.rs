@@ -25,6 +25,15 @@ fn metrics() -> Metrics {
     Metrics::new(Timestamp::from_second(1_700_000_000).unwrap())
 }
 
+/// One task that failed so far, and one that has not ended a run.
+fn tasks() -> Tasks {
+    let tasks = Tasks::new();
+    tasks.streaming("failed", std::future::pending()).keep();
+    tasks.streaming("runs", std::future::pending()).keep();
+    tasks.record("failed", Err(anyhow::anyhow!("no")));
+    tasks
+}
+
 /// Metrics with a value in every family.
 fn filled() -> Metrics {
     let metrics = metrics();
@@ -38,12 +47,12 @@ fn filled() -> Metrics {
     metrics.catalog_reloaded(&name, ReloadResult::Published);
     metrics.set_catalog_revision("abc");
     metrics.set_key_sets([(&name, Some(Duration::from_secs(7)), 2)]);
-    metrics.set_tasks([(&name, None)]);
+    metrics.follow_tasks(tasks());
     metrics
 }
 
-#[test]
-fn checks_are_counted_with_every_label_present() {
+#[tokio::test]
+async fn checks_are_counted_with_every_label_present() {
     let text = filled().render().unwrap();
     for line in [
         r#"portcullis_checks_total{api="default/pets",decision="allow",reason="permitted"} 1"#,
@@ -53,16 +62,17 @@ fn checks_are_counted_with_every_label_present() {
         r#"portcullis_connections{listener="n"} 1"#,
         r#"portcullis_connections_refused_total{listener="n",reason="max_connections"} 1"#,
         r#"portcullis_key_set_keys{issuer="n"} 2"#,
+        r#"portcullis_task_last_success_timestamp_seconds{task="failed"} 0.0"#,
         "portcullis_usage_dropped_total 0",
         "process_start_time_seconds 1700000000.0",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
-    assert!(text.ends_with("# EOF\n"));
+    assert!(text.ends_with("# EOF\n") && !text.contains(r#"task="runs""#));
 }
 
-#[test]
-fn each_metric_is_told_as_declared() {
+#[tokio::test]
+async fn each_metric_is_told_as_declared() {
     let text = filled().render().unwrap();
     for declared in ALL {
         let name = declared.name;
@@ -91,15 +101,14 @@ fn each_metric_is_told_as_declared() {
     assert_eq!(types.count(), ALL.len(), "a metric is not declared");
 }
 
-#[test]
-fn what_is_gone_is_told_no_longer() {
+#[tokio::test]
+async fn what_is_gone_is_told_no_longer() {
     let metrics = filled();
     metrics.set_catalog_revision("def");
     metrics.set_key_sets([]);
-    metrics.set_tasks([]);
     let text = metrics.render().unwrap();
     assert!(text.contains(r#"revision="def""#) && !text.contains(r#"revision="abc""#));
-    assert!(!text.contains("issuer=") && !text.contains("task="));
+    assert!(!text.contains("issuer="));
 }
 
 #[test]
