@@ -36,9 +36,13 @@ pub fn catalog_schema() -> Value {
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::from(INTRODUCTION);
-    text.push_str(&format!("## The configuration\n\n```yaml\n{CONFIG_EXAMPLE}```\n\n"));
+    text.push_str(&format!(
+        "## The configuration\n\n```yaml\n{CONFIG_EXAMPLE}```\n\n"
+    ));
     text.push_str(&Reference::of(&config_schema()).sections());
-    text.push_str(&format!("## The catalog\n\n{CATALOG}```yaml\n{CATALOG_EXAMPLE}```\n\n"));
+    text.push_str(&format!(
+        "## The catalog\n\n{CATALOG}```yaml\n{CATALOG_EXAMPLE}```\n\n"
+    ));
     text.push_str(&Reference::of(&catalog_schema()).documents());
     text.trim_end().to_owned() + "\n"
 }

@@ -73,7 +73,7 @@ catalog:
         "portcullis.yaml:5: checks.deadline: it must lie between 1ms and 60s",
         "portcullis.yaml:6: checks.decisionHeader: this header belongs to Envoy",
         "portcullis.yaml:9: authenticators.a_b: `a_b` is no name",
-        "portcullis.yaml:8: authenticators.anonymous: this authenticator always exists",
+        "portcullis.yaml:8: authenticators.anonymous: always exists",
         "portcullis.yaml:13: catalog.sources[1].name: `x` stands twice",
     ];
     let lines: Vec<&str> = problems.lines().collect();

@@ -1,3 +1,5 @@
+#![expect(clippy::too_many_lines, reason = "tables of cases")]
+
 use std::time::{Duration, Instant};
 
 use super::*;

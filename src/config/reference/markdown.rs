@@ -94,7 +94,8 @@ impl<'s> Reference<'s> {
             return;
         };
         self.told.clear();
-        self.text.push_str(&format!("`{path}` with `type: {tag}`:\n\n"));
+        self.text
+            .push_str(&format!("`{path}` with `type: {tag}`:\n\n"));
         self.describe(variant);
         let body = reference_name(variant).map(|_| self.resolve(variant));
         if let Some(body) = body {
@@ -203,10 +204,12 @@ impl<'s> Reference<'s> {
     fn form(&self, variant: &'s Value) -> String {
         let resolved = self.resolve(variant);
         let keys: Vec<String> = fields(resolved)
-            .map(|(name, field)| match field.get("const").and_then(Value::as_str) {
-                Some(word) => format!("{name}: {word}"),
-                None => format!("{name}: …"),
-            })
+            .map(
+                |(name, field)| match field.get("const").and_then(Value::as_str) {
+                    Some(word) => format!("{name}: {word}"),
+                    None => format!("{name}: …"),
+                },
+            )
             .collect();
         if keys.is_empty() {
             self.value(variant)
@@ -256,20 +259,32 @@ fn fields(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 fn list<'s>(schema: &'s Value, key: &str) -> impl Iterator<Item = &'s Value> + use<'s> {
-    schema.get(key).and_then(Value::as_array).into_iter().flatten()
+    schema
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 /// What the values of a map are.
 fn map_of(schema: &Value) -> Option<&Value> {
-    schema.get("additionalProperties").filter(|value| value.is_object())
+    schema
+        .get("additionalProperties")
+        .filter(|value| value.is_object())
 }
 
 /// The words that a value can be, with what they mean.
 fn constants(schema: &Value) -> Vec<(&str, Option<&str>)> {
-    let one = |form| Some((Value::as_str(Value::get(form, "const")?)?, description(form)));
+    let one = |form| {
+        Some((
+            Value::as_str(Value::get(form, "const")?)?,
+            description(form),
+        ))
+    };
     let mut words: Vec<_> = one(schema).into_iter().collect();
     words.extend(list(schema, "oneOf").filter_map(one));
-    let plain = list(schema, "enum").chain(list(schema, "oneOf").flat_map(|form| list(form, "enum")));
+    let plain =
+        list(schema, "enum").chain(list(schema, "oneOf").flat_map(|form| list(form, "enum")));
     words.extend(plain.filter_map(Value::as_str).map(|word| (word, None)));
     words
 }
@@ -284,7 +299,10 @@ fn type_name(schema: &Value) -> String {
     let kind = schema.get("type");
     let name = kind.and_then(Value::as_str).or_else(|| {
         let kinds = kind?.as_array()?;
-        kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null")
+        kinds
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|kind| *kind != "null")
     });
     let is_whole = schema.get("properties").is_some();
     match name {

@@ -9,7 +9,10 @@ fn the_generated_documents_are_up_to_date() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for (name, text) in references() {
         let there = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-        assert!(there == text, "docs/{name} is stale: run `make schema` and commit it");
+        assert!(
+            there == text,
+            "docs/{name} is stale: run `make schema` and commit it"
+        );
     }
 }
 
@@ -34,7 +37,10 @@ fn every_section_is_in_the_schema() {
     names.sort_unstable();
     sections.sort_unstable();
     assert_eq!(names, sections);
-    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
 }
 
 #[test]
@@ -49,5 +55,7 @@ fn the_reference_tells_keys_defaults_and_words() {
     ] {
         assert!(text.contains(expected), "{expected}");
     }
-    assert!(denials_reference().contains("| `api_not_found` | 404 | NOT_FOUND | – | `not_found` |"));
+    assert!(
+        denials_reference().contains("| `api_not_found` | 404 | NOT_FOUND | – | `not_found` |")
+    );
 }
