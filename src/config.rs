@@ -96,6 +96,9 @@ impl Config {
         });
         findings.within("checks", |findings| self.checks.check(findings));
         findings.within("authenticators", |findings| {
+            for name in self.authenticators.keys() {
+                check_name(name, findings);
+            }
             check_all(&self.authenticators, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));

@@ -77,11 +77,11 @@ fn an_application() -> Application {
         }],
         api_keys: vec![ApiKey {
             name: Some("ci".into()),
-            digest: KeyDigest([0xab; 32]),
+            digest: KeyDigest::Sha256([0xab; 32]),
             expires: None,
         }],
         app_id: Some("hidden-app-id".into()),
-        app_keys: vec![KeyDigest([0xcd; 32])],
+        app_keys: vec![KeyDigest::Sha256([0xcd; 32])],
         subscriptions: BTreeMap::from([(
             ApiIndex(0),
             Subscription {

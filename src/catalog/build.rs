@@ -116,11 +116,7 @@ pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refus
             application.subscriptions = subscriptions;
         }
     }
-    let plans: Vec<Option<Plan>> = documents
-        .plans
-        .iter()
-        .map(|(site, document)| plan::build(*site, document, &mut report))
-        .collect();
+    let plans = plans(&documents, &mut report);
     warn_of_limits(&documents.plans, &mut report);
     let warnings = report.finish()?;
     let catalog = Catalog::new(
@@ -129,6 +125,13 @@ pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refus
         plans.into_iter().flatten().collect(),
     );
     Ok(Built { catalog, warnings })
+}
+
+fn plans(documents: &Documents<'_>, report: &mut Report) -> Vec<Option<Plan>> {
+    let plans = documents.plans.iter();
+    plans
+        .map(|(site, document)| plan::build(*site, document, report))
+        .collect()
 }
 
 fn applications<'a>(

@@ -134,14 +134,15 @@ fn walk(document: &str, mut visit: impl FnMut(Place) -> ControlFlow<()>) {
     let mut key_line = 1;
     for next in Parser::new_from_str(document) {
         let Ok((event, span)) = next else { return };
-        match &event {
-            Event::MappingEnd | Event::SequenceEnd => {
-                open.pop();
-                continue;
-            }
-            Event::DocumentEnd => return,
-            event if !event.is_node() => continue,
-            _ => {}
+        if matches!(event, Event::MappingEnd | Event::SequenceEnd) {
+            open.pop();
+            continue;
+        }
+        if matches!(event, Event::DocumentEnd) {
+            return;
+        }
+        if !event.is_node() {
+            continue;
         }
         let Some(path) = enter(&mut open, &event, &span, &mut key_line) else {
             continue;
@@ -158,12 +159,13 @@ fn walk(document: &str, mut visit: impl FnMut(Place) -> ControlFlow<()>) {
                 return;
             }
         }
-        let state = match event {
-            Event::MappingStart(..) => OpenState::Key,
-            Event::SequenceStart(..) => OpenState::Element(0),
-            _ => continue,
-        };
-        open.push(Open { path, state });
+        if matches!(event, Event::MappingStart(..)) {
+            let state = OpenState::Key;
+            open.push(Open { path, state });
+        } else if matches!(event, Event::SequenceStart(..)) {
+            let state = OpenState::Element(0);
+            open.push(Open { path, state });
+        }
     }
 }
 
@@ -189,21 +191,14 @@ fn enter(open: &mut [Open], event: &Event<'_>, span: &Span, key_line: &mut u32) 
         }
         OpenState::Key => {
             *key_line = line_of(span);
-            match event {
-                Event::Scalar(text, ..) => {
-                    inner.state = OpenState::Value(text.as_ref().into());
-                    None
-                }
-                // a key that is a mapping or a list: what stands in it is of no interest
-                Event::MappingStart(..) | Event::SequenceStart(..) => {
-                    inner.state = OpenState::Value("?".into());
-                    Some(format!("{}?", inner.path))
-                }
-                _ => {
-                    inner.state = OpenState::Value("?".into());
-                    None
-                }
+            if let Event::Scalar(text, ..) = event {
+                inner.state = OpenState::Value(text.as_ref().into());
+                return None;
             }
+            inner.state = OpenState::Value("?".into());
+            // a key that is a mapping or a list: what stands in it is of no interest
+            matches!(event, Event::MappingStart(..) | Event::SequenceStart(..))
+                .then(|| format!("{}?", inner.path))
         }
     }
 }

@@ -3,6 +3,8 @@ use std::path::Path;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::overrides::Override;
+use crate::config::quick::Quick;
+use crate::problem::Problems;
 
 const MINIMAL: &str = "catalog: { sources: [{ name: main, type: file, path: catalog }] }\n";
 
@@ -55,8 +57,8 @@ checks:
   deadline: 0s
   decisionHeader: host
 authenticators:
-  anonymous: { type: apiKey }
-  a_b: { type: apiKey }
+  anonymous: { type: apiKey, credentials: [{ header: x-a }] }
+  a_b: { type: apiKey, credentials: [{ header: x-b }] }
 catalog:
   sources:
     - { name: x, type: file, path: a }
@@ -71,7 +73,7 @@ catalog:
         "portcullis.yaml:5: checks.deadline: it must lie between 1ms and 60s",
         "portcullis.yaml:6: checks.decisionHeader: this header belongs to Envoy",
         "portcullis.yaml:9: authenticators.a_b: `a_b` is no name",
-        "portcullis.yaml:8: authenticators.anonymous: this authenticator always exists",
+        "portcullis.yaml:8: authenticators.anonymous: always exists",
         "portcullis.yaml:13: catalog.sources[1].name: `x` stands twice",
     ];
     let lines: Vec<&str> = problems.lines().collect();
@@ -105,7 +107,7 @@ fn the_first_structural_problem_has_its_place() {
             "portcullis.yaml:4: catalog.sources[0].type: ",
         ),
         (
-            "listeners:\n  admin:\n    type: admin\n    address: a\n    token: hunter2\n",
+            "listeners:\n  admin:\n    type: admin\n    address: 127.0.0.1:1\n    token: hunter2\n",
             "secrets are never inline: write { file: … } or { env: … }",
         ),
         (
@@ -178,16 +180,20 @@ fn sections_are_compared_by_what_they_say() {
 fn the_short_form_is_a_configuration() {
     let quick = |headers: &[&str]| {
         let headers: Vec<String> = headers.iter().map(|&header| header.to_owned()).collect();
-        let quick = Quick {
-            issuer: "https://idp.example".to_owned(),
-            audiences: vec!["orders".to_owned()],
-            headers,
-            allow_http_issuer: false,
-            listen: None,
-        };
-        quick.into_loaded()
+        quick_of(headers)
     };
     let loaded = quick(&["x-user={principal.subject}"]).unwrap();
     assert!(loaded.config.authenticators.contains_key("token"));
     assert!(quick(&["x-user"]).is_err());
+}
+
+fn quick_of(headers: Vec<String>) -> Result<Loaded, Problems> {
+    let quick = Quick {
+        issuer: "https://idp.example".to_owned(),
+        audiences: vec!["orders".to_owned()],
+        headers,
+        allow_http_issuer: false,
+        listen: None,
+    };
+    quick.into_loaded()
 }

@@ -271,15 +271,14 @@ fn methods(methods: Option<&[String]>, findings: &mut Findings) -> Vec<Box<str>>
 }
 
 fn scope_rule(scopes: &ScopesDocument, findings: &mut Findings) -> ScopeRule {
-    let (field, names, rule): (_, _, fn(Vec<Box<str>>) -> ScopeRule) =
-        match (&scopes.any_of, &scopes.all_of) {
-            (Some(names), None) => ("anyOf", names, ScopeRule::AnyOf),
-            (None, Some(names)) => ("allOf", names, ScopeRule::AllOf),
-            _ => {
-                findings.wrong("", "write one of `anyOf` and `allOf`");
-                return ScopeRule::None;
-            }
-        };
+    let (field, names, is_any) = match (&scopes.any_of, &scopes.all_of) {
+        (Some(names), None) => ("anyOf", names, true),
+        (None, Some(names)) => ("allOf", names, false),
+        _ => {
+            findings.wrong("", "write one of `anyOf` and `allOf`");
+            return ScopeRule::None;
+        }
+    };
     if names.is_empty() {
         findings.wrong(field, "name a scope at least, or leave `scopes` out");
     }
@@ -298,5 +297,10 @@ fn scope_rule(scopes: &ScopesDocument, findings: &mut Findings) -> ScopeRule {
             );
         }
     }
-    rule(names.iter().map(|name| name.as_str().into()).collect())
+    let scopes = names.iter().map(|name| name.as_str().into()).collect();
+    if is_any {
+        ScopeRule::AnyOf(scopes)
+    } else {
+        ScopeRule::AllOf(scopes)
+    }
 }

@@ -1,3 +1,5 @@
+#![expect(clippy::type_complexity, reason = "tables of cases")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

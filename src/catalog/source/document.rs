@@ -357,7 +357,7 @@ pub struct LimitDocument {
     /// How many at once, where more than the amount.
     #[serde(default)]
     pub burst: Option<u64>,
-    /// What is counted apart.
+    /// What is counted apart; `application` where it is left out.
     #[serde(default)]
     pub key: LimitKeyDocument,
     /// How windows lie on the time line.

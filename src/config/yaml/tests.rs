@@ -10,18 +10,18 @@ use crate::config::value::{HumanDuration, SecretSource};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Body {
     version: String,
-    #[serde(default)]
-    timeout: Option<HumanDuration>,
-    #[serde(default)]
-    count: Option<u32>,
-    #[serde(default)]
-    secret: Option<SecretSource>,
+    #[serde(default, rename = "timeout")]
+    _timeout: Option<HumanDuration>,
+    #[serde(default, rename = "count")]
+    _count: Option<u32>,
+    #[serde(default, rename = "secret")]
+    _secret: Option<SecretSource>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum Choice {
-    Full(Body),
+    Full(#[expect(dead_code, reason = "only that it is read matters")] Body),
     Empty {},
 }
 
