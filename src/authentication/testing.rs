@@ -27,7 +27,11 @@ use crate::check::decision::{FaultReason, Reason, Stop};
 use crate::check::request::{Decoded, DownstreamRequest, decode};
 use crate::clock::Clock;
 use crate::config::findings::Findings;
+use crate::config::locator::Locator;
 use crate::config::reader::Reader;
+use crate::config::tagged::TaggedMap;
+use crate::config::yaml::YamlDocument;
+use crate::problem::Problem;
 use crate::snapshot::Authenticators;
 
 /// The time at which tests judge tokens.
@@ -183,9 +187,14 @@ pub(super) fn build(section: &str, sources: &KeySources) -> Arc<Authenticator> {
     Arc::clone(&build_section(section, sources)["a"])
 }
 
+/// The section, as the configuration reads it.
+pub(super) fn parse_section(section: &str) -> Result<AuthenticatorConfigs, Problem> {
+    YamlDocument::whole("section", section).parse_with(TaggedMap::new("", &Locator::new(section)))
+}
+
 /// The authenticators of a section, which is fine.
 pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticators {
-    let configs: AuthenticatorConfigs = serde_saphyr::from_str(section).unwrap();
+    let configs = parse_section(section).unwrap();
     let (mut reader, mut findings) = (Reader::new("."), Findings::new());
     check_all(&configs, &mut findings);
     assert_eq!(findings.found(), []);
@@ -201,7 +210,7 @@ pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticato
 
 /// What a section's check finds: `path: message`.
 pub(super) fn wrong(section: &str) -> Vec<String> {
-    let configs: AuthenticatorConfigs = serde_saphyr::from_str(section).unwrap();
+    let configs = parse_section(section).unwrap();
     let mut findings = Findings::new();
     check_all(&configs, &mut findings);
     let found = findings.found().iter();

@@ -58,12 +58,12 @@ pub(super) fn run(args: &TokenArgs) -> anyhow::Result<()> {
     print(&format!("{token}\n"))
 }
 
+/// Reads a private key from PEM.
+type ReadKey = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
+
 /// The key in `pem`, with the algorithm asked for or the usual one of its kind.
 fn signing_key(pem: &[u8], asked: Option<Algorithm>) -> anyhow::Result<(EncodingKey, Algorithm)> {
-    let kinds: [(
-        fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>,
-        &[Algorithm],
-    ); 3] = [
+    let kinds: [(ReadKey, &[Algorithm]); 3] = [
         (EncodingKey::from_rsa_pem, &[Algorithm::RS256]),
         (
             EncodingKey::from_ec_pem,

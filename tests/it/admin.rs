@@ -117,7 +117,7 @@ async fn the_health_service_says_what_readyz_says() {
         .call("/grpc.health.v1.Health/Check", Vec::new())
         .await
         .unwrap();
-    assert_eq!(answer.as_ref(), [8, 1]);
+    assert_eq!(answer.get_ref().as_ref(), [8, 1]);
     assert_eq!(gate.server.observe("/readyz").status, 200);
     let service = b"envoy.service.auth.v3.Authorization";
     let request = [&[0x0a, u8::try_from(service.len()).unwrap()], &service[..]].concat();
@@ -126,5 +126,5 @@ async fn the_health_service_says_what_readyz_says() {
         .call("/grpc.health.v1.Health/Check", request)
         .await
         .unwrap();
-    assert_eq!(answer.as_ref(), [8, 1]);
+    assert_eq!(answer.get_ref().as_ref(), [8, 1]);
 }

@@ -1,14 +1,14 @@
 use super::*;
-use crate::authentication::testing::wrong;
+use crate::authentication::testing::{parse_section, wrong};
 
 fn read(text: &str) -> Result<AuthenticatorConfigs, String> {
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    parse_section(text).map_err(|problem| problem.to_string())
 }
 
 const JWT: &str = "type: jwt, issuer: 'https://i.example', audiences: [x]";
 
 #[test]
-fn the_vocabulary_is_read_and_written_back() {
+fn the_vocabulary_is_read() {
     let configs = read(
         r#"
 partners:
@@ -39,8 +39,6 @@ apps: { type: appId, id: [{ header: app_id }, { basic: true }], key: [{ header: 
         warned,
         ["hs.audience", "partners.credentials[2]", "pem.audience"]
     );
-    let written = serde_saphyr::to_string(&configs).unwrap();
-    assert_eq!(read(&written).unwrap(), configs);
     let schema = schemars::schema_for!(AuthenticatorConfigs);
     assert!(schema.to_value().to_string().contains("maxLifetime"));
 }
