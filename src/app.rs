@@ -101,6 +101,8 @@ impl App {
         let config = loaded.config.clone();
         let base = loaded.base();
         let (tasks, readiness) = (Tasks::new(), Readiness::new());
+        // held until every key source has begun, each of which holds readiness itself from then on
+        let starting = readiness.hold("starting");
         let metrics = Metrics::new(clock.now());
         let key_sources = KeySources::online(tasks.clone(), readiness.clone());
         let (sync, first) = load_catalog(loaded, key_sources.clone(), clock.clone())?;
@@ -122,6 +124,7 @@ impl App {
         };
         let addresses = parts.listen(Authorization::new(clock)).await?;
         parts.start_tasks();
+        drop(starting);
         Ok(Self { parts, addresses })
     }
 

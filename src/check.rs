@@ -68,9 +68,9 @@ impl Checker {
                 decision: exempt(exemption, route.as_ref(), snapshot, request),
                 route,
             },
-            Err(stop) => Checked {
-                decision: stop.into(),
-                route: None,
+            Err(unrouted) => Checked {
+                decision: Decision::Deny(unrouted.denial),
+                route: unrouted.route,
             },
         }
     }

@@ -18,7 +18,7 @@ pub mod tagged;
 pub mod value;
 pub mod yaml;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::config::findings::Findings;
 use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
-use crate::listener::{ListenerConfig, default_listeners};
+use crate::listener::{ListenerConfig, check_listeners, default_listeners};
 use crate::telemetry::TelemetryConfig;
 use crate::usage::decision_log::DecisionLogConfig;
 
@@ -92,7 +92,10 @@ impl Config {
     /// Finds everything that is wrong.
     pub fn check(&self, findings: &mut Findings) {
         findings.within("listeners", |findings| {
-            check_listeners(&self.listeners, findings)
+            for name in self.listeners.keys() {
+                check_name(name, findings);
+            }
+            check_listeners(&self.listeners, findings);
         });
         findings.within("checks", |findings| self.checks.check(findings));
         findings.within("authenticators", |findings| {
@@ -119,33 +122,6 @@ impl Config {
             authenticators,
             decision_header: self.checks.decision_header(),
         }
-    }
-}
-
-fn check_listeners(listeners: &BTreeMap<String, ListenerConfig>, findings: &mut Findings) {
-    let mut addresses: HashMap<String, &str> = HashMap::new();
-    for (name, listener) in listeners {
-        check_name(name, findings);
-        findings.within(name, |findings| {
-            listener.check(findings);
-            let address = listener.address().to_string();
-            // port 0 is another port each time
-            if address.ends_with(":0") {
-                return;
-            }
-            if let Some(other) = addresses.get(&address) {
-                let message = format!("`{address}` is the address of listener `{other}` too");
-                findings.wrong("address", message);
-            } else {
-                addresses.insert(address, name);
-            }
-        });
-    }
-    if !listeners
-        .values()
-        .any(|listener| matches!(listener, ListenerConfig::Check(_)))
-    {
-        findings.wrong("", "one listener at least must be of type check");
     }
 }
 

@@ -250,9 +250,21 @@ impl AdminListener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::locator::Locator;
+    use crate::config::tagged::TaggedMap;
+    use crate::config::yaml::YamlDocument;
+    use crate::problem::Problem;
+
+    /// The listener `x`, as the configuration reads it.
+    fn parse(json: &str) -> Result<ListenerConfig, Problem> {
+        let section = format!(r#"{{"x":{json}}}"#);
+        let listeners = YamlDocument::whole("section", &section)
+            .parse_with(TaggedMap::new("", &Locator::new(&section)));
+        listeners.map(|mut listeners| listeners.remove("x").unwrap())
+    }
 
     fn found(json: &str) -> Vec<String> {
-        let listener: ListenerConfig = serde_json::from_str(json).unwrap();
+        let listener = parse(json).unwrap();
         let mut findings = Findings::new();
         findings.within("listeners.x", |findings| listener.check(findings));
         let found = findings.found().iter();
@@ -294,10 +306,7 @@ mod tests {
             r#"{"address":"127.0.0.1:1"}"#,
             r#"{"type":"check","address":"9001"}"#,
         ] {
-            assert!(
-                serde_json::from_str::<ListenerConfig>(json).is_err(),
-                "{json}"
-            );
+            assert!(parse(json).is_err(), "{json}");
         }
     }
 

@@ -32,6 +32,15 @@ pub enum Decoded {
     NoHttp,
 }
 
+/// A check that cannot be read in one way only.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// What is said of that.
+    pub denial: Denial,
+    /// Whether the client speaks gRPC, as far as that can be told.
+    pub grpc: bool,
+}
+
 /// The HTTP request that a check is about, with host and path in normal form.
 pub struct DownstreamRequest {
     id: Box<str>,
@@ -75,9 +84,9 @@ pub enum PeerAddress {
 ///
 /// # Errors
 /// `request_malformed` where the message, the host or the path cannot be read in one way only.
-pub fn decode(message: &[u8]) -> Result<Decoded, Denial> {
+pub fn decode(message: &[u8]) -> Result<Decoded, Unreadable> {
     let check = CheckRequest::decode(message)
-        .map_err(|error| malformed(format!("the check cannot be decoded: {error}")))?;
+        .map_err(|error| Unreadable::new(format!("the check cannot be decoded: {error}"), false))?;
     let mut attributes = check.attributes.unwrap_or_default();
     let Some(http) = attributes.request.take().and_then(|request| request.http) else {
         return Ok(Decoded::NoHttp);
@@ -99,37 +108,37 @@ impl DownstreamRequest {
     fn from_attributes(
         mut attributes: AttributeContext,
         http: HttpRequest,
-    ) -> Result<Self, Denial> {
+    ) -> Result<Self, Unreadable> {
+        let headers = match http.header_map {
+            Some(map) => Headers::from_raw(map),
+            None => Headers::from_pairs(http.headers),
+        };
+        let unreadable = |detail: &'static str| Unreadable::new(detail, headers.say_grpc());
         if http.method.is_empty() {
-            return Err(malformed("there is no method"));
+            return Err(unreadable("there is no method"));
         }
         if http.path.is_empty() {
-            return Err(malformed("there is no path to judge"));
+            return Err(unreadable("there is no path to judge"));
         }
-        let host = Host::parse(&http.host).map_err(malformed)?;
+        let host = Host::parse(&http.host).map_err(unreadable)?;
         let (path, query) = http.path.split_once('?').unwrap_or((&http.path, ""));
         if query.contains('#') {
-            return Err(malformed("a fragment in the query"));
+            return Err(unreadable("a fragment in the query"));
         }
-        let path = NormalPath::parse(path).map_err(malformed)?;
+        let path = NormalPath::parse(path).map_err(unreadable)?;
         let query = query.into();
         let (source, source_principal) = peer(attributes.source.take());
+        let api_extension = attributes.context_extensions.remove(API_EXTENSION);
         Ok(Self {
             id: http.id.into(),
             method: http.method.into(),
             host,
             path,
             query,
-            headers: match http.header_map {
-                Some(map) => Headers::from_raw(map),
-                None => Headers::from_pairs(http.headers),
-            },
+            headers,
             source,
             source_principal,
-            api_extension: attributes
-                .context_extensions
-                .remove(API_EXTENSION)
-                .map(Into::into),
+            api_extension: api_extension.map(Into::into),
         })
     }
 
@@ -213,12 +222,7 @@ impl DownstreamRequest {
     /// Whether the client speaks gRPC, and so reads `grpc-status` and not a body.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        let Values::One(content_type) = self.headers.get("content-type") else {
-            return false;
-        };
-        content_type
-            .strip_prefix("application/grpc")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+        self.headers.say_grpc()
     }
 
     /// Whether this is a CORS preflight request (Fetch standard, "CORS-preflight request").
@@ -256,6 +260,16 @@ impl Headers {
             };
             (header.key, value)
         }))
+    }
+
+    /// Whether the content is that of a gRPC call (gRPC over HTTP/2, "Content-Type").
+    fn say_grpc(&self) -> bool {
+        let Values::One(content_type) = self.get("content-type") else {
+            return false;
+        };
+        content_type
+            .strip_prefix("application/grpc")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
     }
 
     /// The values under `name`, which is in lower case.
@@ -350,8 +364,11 @@ fn address(address: Option<Address>) -> PeerAddress {
     }
 }
 
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Denial {
-    Denial::new(Reason::RequestMalformed, detail)
+impl Unreadable {
+    fn new(detail: impl Into<std::borrow::Cow<'static, str>>, grpc: bool) -> Self {
+        let denial = Denial::new(Reason::RequestMalformed, detail);
+        Self { denial, grpc }
+    }
 }
 
 #[cfg(test)]

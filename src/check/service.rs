@@ -21,7 +21,7 @@ use tower::Service;
 
 use crate::catalog::model::Enforcement;
 use crate::check::decision::{Decision, Denial, Fault, FaultReason, Reason};
-use crate::check::request::{Decoded, DownstreamRequest, decode};
+use crate::check::request::{Decoded, DownstreamRequest, Unreadable, decode};
 use crate::check::response::{Reply, respond, respond_shadowed};
 use crate::check::{Checked, Checker, codec};
 use crate::header::HeaderName;
@@ -126,14 +126,15 @@ impl AuthorizationService {
                 );
             }
             Ok(Err(error)) => {
-                return self.unread(Decision::Deny(malformed(error.to_string())), started);
+                return self.unread(Decision::Deny(malformed(error.to_string())), false, started);
             }
             Ok(Ok(message)) => message,
         };
         match decode(&message) {
-            Err(denial) => self.unread(Decision::Deny(denial), started),
+            Err(Unreadable { denial, grpc }) => self.unread(Decision::Deny(denial), grpc, started),
             Ok(Decoded::NoHttp) => {
-                self.unread(self.shared.checker.without_http(&self.rules), started)
+                let decision = self.shared.checker.without_http(&self.rules);
+                self.unread(decision, false, started)
             }
             Ok(Decoded::Http(request)) => {
                 let left = budget.saturating_sub(started.elapsed());
@@ -181,12 +182,13 @@ impl AuthorizationService {
     fn failed(&self, reason: FaultReason, why: &'static str, started: Instant) -> Bytes {
         self.unread(
             Decision::Fail(Fault::new(reason, anyhow::anyhow!(why))),
+            false,
             started,
         )
     }
 
     /// Responds to and records a decision that was made without a request.
-    fn unread(&self, decision: Decision, started: Instant) -> Bytes {
+    fn unread(&self, decision: Decision, grpc: bool, started: Instant) -> Bytes {
         let mut record = Record::new(&decision, Arc::clone(&self.listener), None, None);
         record.duration = started.elapsed();
         let decision_header = self.shared.limits.decision_header.as_ref();
@@ -194,7 +196,7 @@ impl AuthorizationService {
             &decision,
             &Reply {
                 answers: None,
-                grpc: false,
+                grpc,
                 decision_header,
                 record: &record,
             },

@@ -16,7 +16,7 @@ use crate::authorization::Authorization;
 use crate::catalog::model::Direction;
 use crate::check::Checker;
 use crate::check::decision::Decision;
-use crate::check::request::{Decoded, decode};
+use crate::check::request::{Decoded, Unreadable, decode};
 use crate::check::response::{Reply, respond};
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
@@ -125,13 +125,13 @@ async fn decide(
                 false,
             );
         }
-        Err(denial) => {
+        Err(Unreadable { denial, grpc }) => {
             let decision = Decision::Deny(denial);
             return answered(
                 &decision,
                 Record::new(&decision, Arc::clone(listener), None, None),
                 None,
-                false,
+                grpc,
             );
         }
     };

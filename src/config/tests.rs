@@ -68,8 +68,8 @@ catalog:
 ";
     let problems = load(text, &[]).unwrap_err();
     let expected = [
-        "portcullis.yaml:3: listeners.b.address: `127.0.0.1:1` is the address of listener `a` too",
-        "portcullis.yaml:1: listeners: one listener at least must be of type check",
+        "portcullis.yaml:3: listeners.b.address: is the address of `a` already",
+        "portcullis.yaml:1: listeners: no listener of type check",
         "portcullis.yaml:5: checks.deadline: it must lie between 1ms and 60s",
         "portcullis.yaml:6: checks.decisionHeader: this header belongs to Envoy",
         "portcullis.yaml:9: authenticators.a_b: `a_b` is no name",

@@ -9,8 +9,8 @@ use crate::support::http;
 async fn the_catalog_is_shown_without_secrets() {
     let gate = Gate::start();
     let summary = gate.server.admin("/v1/catalog").json();
-    assert_eq!(summary["apis"], 4);
-    assert_eq!(summary["applications"], 7);
+    assert_eq!(summary["counts"]["apis"], 4);
+    assert_eq!(summary["counts"]["applications"], 7);
     assert!(
         summary["revision"]
             .as_str()

@@ -86,7 +86,10 @@ fn what_is_unknown_is_refused_at_its_line() {
         ),
     ] {
         let error = read(text).unwrap_err();
-        assert!(error.contains(&format!("line {line}")), "{text}: {error}");
+        assert!(
+            error.contains(&format!("section:{line}")),
+            "{text}: {error}"
+        );
         assert!(error.contains(told), "{text}: {error}");
     }
     // where the type comes late, what is wrong is still found

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Key, KeyIds, KeySet, KeySetError, MAX_KEY_ID_BYTES, MAX_KEYS, Verifier};
 use crate::authentication::algorithm::{Algorithm, Curve, Family, RsaParts};
 
-/// Members that only a private or symmetric key has (RFC 7518 section 6).
+/// Members that only a private key has, of the kinds that we know (RFC 7518 section 6).
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 /// How large an RSA modulus may be, in bits; beyond it one signature costs too much.
 pub(super) const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -62,6 +62,15 @@ impl Parts {
     }
 }
 
+/// Whether the key shows a part that nobody but its owner may know.
+fn shows_private_members(jwk: &Map<String, Value>) -> bool {
+    let kind = jwk.get("kty").and_then(Value::as_str);
+    matches!(kind, Some("RSA" | "EC" | "OKP"))
+        && PRIVATE_MEMBERS
+            .iter()
+            .any(|member| jwk.contains_key(*member))
+}
+
 /// Reads a set (RFC 7517 section 5).
 pub(super) fn read_set(document: &Value) -> Result<KeySet, KeySetError> {
     let list = document.get("keys").and_then(Value::as_array);
@@ -76,10 +85,7 @@ pub(super) fn read_set(document: &Value) -> Result<KeySet, KeySetError> {
             skipped.push(format!("key {at}: it is no object"));
             continue;
         };
-        if PRIVATE_MEMBERS
-            .iter()
-            .any(|member| jwk.contains_key(*member))
-        {
+        if shows_private_members(jwk) {
             return Err(KeySetError::PrivateMembers(at));
         }
         match admit(jwk) {

@@ -100,7 +100,7 @@ fn a_request_prints_no_header_value() {
 fn a_check_without_http_is_told_apart_from_a_broken_one() {
     assert!(matches!(decode(&[]), Ok(Decoded::NoHttp)));
     assert_eq!(
-        decode(&[0xff]).unwrap_err().reason(),
+        decode(&[0xff]).unwrap_err().denial.reason(),
         Reason::RequestMalformed
     );
 }
