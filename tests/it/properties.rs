@@ -12,7 +12,14 @@ use crate::support::check::CheckBuilder;
 /// One server for all cases, and a runtime to ask it; it ends with the test program.
 fn ask(message: Vec<u8>) -> CheckResponse {
     thread_local! {
-        static GATE: (tokio::runtime::Runtime, Gate) = (tokio::runtime::Runtime::new().unwrap(), Gate::start());
+        static GATE: (tokio::runtime::Runtime, Gate) = {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let gate = {
+                let _entered = runtime.enter();
+                Gate::start()
+            };
+            (runtime, gate)
+        };
     }
     GATE.with(|(runtime, gate)| {
         let answer = runtime
