@@ -43,7 +43,7 @@ bench-load: ## Measure checks per second against a server that only answers OK
 	$(CARGO) bench --locked --bench load
 
 schema: ## Write the generated documents: configuration, denials, JSON schema
-	UPDATE_GENERATED=1 $(CARGO) test --locked --test it generated
+	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs
 
 ci: lint doc test demo ## Everything that must pass before a change is taken
 

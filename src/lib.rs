@@ -35,9 +35,19 @@ pub mod catalog;
 pub mod header;
 pub mod usage;
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod descriptor;
+pub mod explain;
+pub mod listener;
+pub mod shutdown;
+pub mod telemetry;
 
 pub mod clock;
+pub mod http_client;
+pub mod json;
 pub mod problem;
 pub mod readiness;
 pub mod secret;

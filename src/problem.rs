@@ -3,8 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 /// One thing that is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// The file, as it was named to us.
     pub file: Arc<str>,
@@ -30,7 +33,7 @@ impl fmt::Display for Problem {
 }
 
 /// Everything that was found wrong, in the order it was found. Never empty where it is an error.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
@@ -71,6 +74,18 @@ impl Problems {
         } else {
             Err(self)
         }
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl FromIterator<Problem> for Problems {
+    fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Self {
+        Self(problems.into_iter().collect())
     }
 }
 

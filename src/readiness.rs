@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::shutdown::SHUTTING_DOWN;
+
 /// The reasons why the process is not ready; ready without any.
 #[derive(Debug, Clone)]
 pub struct Readiness {
@@ -38,6 +40,20 @@ impl Readiness {
             readiness: self.clone(),
             reason,
         }
+    }
+
+    /// Stops waiting for what holds it back now: the time allowed for the start is over.
+    pub fn waive(&self) {
+        self.change(|reasons| {
+            reasons.retain(|reason| {
+                let stays = **reason == *SHUTTING_DOWN;
+                if !stays {
+                    tracing::warn!(%reason, "not tried in time; ready without it");
+                }
+                stays
+            });
+            true
+        });
     }
 
     /// The reasons why it is not ready.

@@ -1,6 +1,7 @@
 //! Values that must not be told: a wrapper that does not print them, and keyed digests of them.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use zeroize::Zeroize;
@@ -75,6 +76,18 @@ impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MacKey(redacted)")
     }
+}
+
+/// The key of this process: random, never told, and gone with it.
+#[must_use]
+pub fn process_key() -> &'static MacKey {
+    #[expect(
+        clippy::expect_used,
+        reason = "without randomness no hash map and no TLS connection can be made either"
+    )]
+    static KEY: LazyLock<MacKey> =
+        LazyLock::new(|| MacKey::random().expect("the system gives randomness"));
+    &KEY
 }
 
 /// Whether two digests are equal, in a time that does not tell where they differ.

@@ -10,9 +10,11 @@ use arc_swap::ArcSwap;
 
 use crate::authentication::Authenticator;
 use crate::catalog::Catalog;
-use crate::catalog::model::{Api, ApiIndex, Direction, Operation, PreflightRule};
+use crate::catalog::model::{
+    Api, ApiIndex, Direction, Operation, PreflightRule, UnmatchedOperation,
+};
 use crate::catalog::router::{Match, NoMatch};
-use crate::check::decision::{Denial, Reason, Stop};
+use crate::check::decision::{Denial, Reason};
 use crate::check::exemption::Exemption;
 use crate::check::request::{DownstreamRequest, without_parameters};
 use crate::check::response::ApiAnswers;
@@ -37,10 +39,17 @@ pub struct Revision(Arc<str>);
 /// What the stages need of one Api, prepared when it was published.
 #[derive(Debug)]
 struct PreparedApi {
-    authenticators: Vec<Arc<Authenticator>>,
-    operations: Vec<Option<Vec<Arc<Authenticator>>>>,
-    answers: ApiAnswers,
+    admission: Admission,
+    /// For the operations that have authenticators of their own.
+    operations: Vec<Option<Admission>>,
     mutations: PreparedMutations,
+}
+
+/// Who is asked about callers, and what callers are told about that.
+#[derive(Debug)]
+struct Admission {
+    authenticators: Vec<Arc<Authenticator>>,
+    answers: ApiAnswers,
 }
 
 /// The Api and operation that a request is for.
@@ -93,6 +102,22 @@ pub enum Routed<'s> {
     Exempt(Exemption, Option<Route<'s>>),
 }
 
+/// A request that belongs nowhere.
+#[derive(Debug)]
+pub struct Unrouted<'s> {
+    /// What is said of that.
+    pub denial: Denial,
+    /// The Api, where the search came so far.
+    pub route: Option<Route<'s>>,
+}
+
+impl<'s> Unrouted<'s> {
+    fn new(route: Option<Route<'s>>, reason: Reason, detail: &'static str) -> Self {
+        let denial = Denial::new(reason, detail);
+        Self { denial, route }
+    }
+}
+
 impl Snapshot {
     /// Prepares `catalog` for the stages. Every authenticator that an Api names is in
     /// `authenticators` ([`crate::catalog::build`] has checked that).
@@ -106,17 +131,14 @@ impl Snapshot {
                 .collect()
         };
         let apis = catalog.apis().iter().map(|api| {
-            let operations = api
-                .operations
-                .iter()
-                .map(|operation| operation.authenticators.as_deref().map(named))
-                .collect();
-            let authenticators = named(&api.authenticators);
+            let admission = |names: &[Arc<str>]| Admission::new(api, named(names));
+            let operations = api.operations.iter();
             PreparedApi {
-                answers: ApiAnswers::of(api, authenticators.iter().map(AsRef::as_ref)),
+                admission: admission(&api.authenticators),
+                operations: operations
+                    .map(|operation| operation.authenticators.as_deref().map(admission))
+                    .collect(),
                 mutations: PreparedMutations::of(api),
-                authenticators,
-                operations,
             }
         });
         let apis = apis.collect();
@@ -146,7 +168,7 @@ impl Snapshot {
         &self.owned
     }
 
-    /// Finds where a request to a listener of `direction` belongs.
+    /// Finds where a request to a listener with these rules belongs.
     ///
     /// # Errors
     /// `api_not_found`, `operation_not_found`, or `request_malformed` where the path's parameters
@@ -154,18 +176,9 @@ impl Snapshot {
     pub fn route(
         &self,
         request: &DownstreamRequest,
-        listener: &ListenerRules,
-    ) -> Result<Routed<'_>, Stop> {
-        let found = self.find(request, request.path(), listener.direction);
-        if let Some(plain) = without_parameters(request.path())
-            && found != self.find(request, &plain, listener.direction)
-        {
-            return Err(Denial::new(
-                Reason::RequestMalformed,
-                "a path whose parameters change what it means",
-            )
-            .into());
-        }
+        rules: &ListenerRules,
+    ) -> Result<Routed<'_>, Unrouted<'_>> {
+        let found = self.find(request, request.path(), rules.direction);
         tracing::trace!(
             target: "portcullis::explain",
             stage = "route",
@@ -175,20 +188,57 @@ impl Snapshot {
             named = request.api_extension(),
             ?found,
         );
-        let matched = match found {
-            Ok(matched) => matched,
+        if let Some(plain) = without_parameters(request.path())
+            && found != self.find(request, &plain, rules.direction)
+        {
+            let detail = "a path whose parameters change what it means";
+            return Err(Unrouted::new(None, Reason::RequestMalformed, detail));
+        }
+        match found {
+            Ok(matched) => self.routed(request, matched),
             Err(NoMatch::Host)
-                if listener.unmatched == Unmatched::Allow && request.api_extension().is_none() =>
+                if rules.unmatched == Unmatched::Allow && request.api_extension().is_none() =>
             {
-                return Ok(Routed::Exempt(Exemption::Unmatched, None));
+                Ok(Routed::Exempt(Exemption::Unmatched, None))
             }
-            Err(no_match) => return self.preflight_or_denied(request, no_match),
+            Err(NoMatch::Host) => {
+                let detail = "no api claims the host";
+                Err(Unrouted::new(None, Reason::ApiNotFound, detail))
+            }
+            Err(NoMatch::Path) => {
+                let detail = "no api lies at the path";
+                Err(Unrouted::new(None, Reason::ApiNotFound, detail))
+            }
+            Err(NoMatch::Operation(api)) => self.routed(
+                request,
+                Match {
+                    api,
+                    operation: None,
+                },
+            ),
+        }
+    }
+
+    /// The end of the search at an Api. A preflight request names no operation of its own, so
+    /// where the Api lets those pass, so does one that no operation matches.
+    fn routed(
+        &self,
+        request: &DownstreamRequest,
+        matched: Match,
+    ) -> Result<Routed<'_>, Unrouted<'_>> {
+        let Some(route) = self.route_of(matched) else {
+            return Err(Unrouted::new(None, Reason::ApiNotFound, "the api is gone"));
         };
-        let route = self
-            .route_of(matched)
-            .ok_or_else(|| Denial::new(Reason::ApiNotFound, "the api is gone"))?;
         if request.is_preflight() && route.api.preflight == PreflightRule::Pass {
             return Ok(Routed::Exempt(Exemption::Preflight, Some(route)));
+        }
+        if route.operation.is_none() && route.api.unmatched_operation == UnmatchedOperation::Deny {
+            let detail = "the api has no such operation";
+            return Err(Unrouted::new(
+                Some(route),
+                Reason::OperationNotFound,
+                detail,
+            ));
         }
         Ok(Routed::To(route))
     }
@@ -214,36 +264,6 @@ impl Snapshot {
                 .is_some_and(|api| api.direction == direction)
         });
         router.find_operation(api.ok_or(NoMatch::Host)?, path, request.method())
-    }
-
-    /// A preflight request names no operation of its own: where the Api lets those pass, so does one
-    /// that no operation matches.
-    fn preflight_or_denied(
-        &self,
-        request: &DownstreamRequest,
-        no_match: NoMatch,
-    ) -> Result<Routed<'_>, Stop> {
-        match no_match {
-            NoMatch::Host => Err(Denial::new(Reason::ApiNotFound, "no api claims the host").into()),
-            NoMatch::Path => {
-                Err(Denial::new(Reason::ApiNotFound, "no api lies at the path").into())
-            }
-            NoMatch::Operation(api) => match self.route_of(Match {
-                api,
-                operation: None,
-            }) {
-                Some(route)
-                    if request.is_preflight() && route.api.preflight == PreflightRule::Pass =>
-                {
-                    Ok(Routed::Exempt(Exemption::Preflight, Some(route)))
-                }
-                Some(route) => {
-                    let detail = format!("api `{}` has no such operation", route.api.id);
-                    Err(Denial::new(Reason::OperationNotFound, detail).into())
-                }
-                None => Err(Denial::new(Reason::OperationNotFound, "the api is gone").into()),
-            },
-        }
     }
 
     fn route_of(&self, matched: Match) -> Option<Route<'_>> {
@@ -281,25 +301,37 @@ impl<'s> Route<'s> {
     /// The authenticators to ask, in order: the operation's own, else the Api's.
     #[must_use]
     pub fn authenticators(&self) -> &'s [Arc<Authenticator>] {
-        let own = self.matched.operation.and_then(|operation| {
-            self.prepared
-                .operations
-                .get(usize::try_from(operation.0).ok()?)?
-                .as_deref()
-        });
-        own.unwrap_or(&self.prepared.authenticators)
+        &self.admission().authenticators
     }
 
-    /// What the answers of its Api have in common.
+    /// What the answers have in common.
     #[must_use]
     pub fn answers(&self) -> &'s ApiAnswers {
-        &self.prepared.answers
+        &self.admission().answers
+    }
+
+    fn admission(&self) -> &'s Admission {
+        let own = self.matched.operation.and_then(|operation| {
+            let operation = usize::try_from(operation.0).ok()?;
+            self.prepared.operations.get(operation)?.as_ref()
+        });
+        own.unwrap_or(&self.prepared.admission)
     }
 
     /// The removals of its Api.
     #[must_use]
     pub fn prepared_mutations(&self) -> &'s PreparedMutations {
         &self.prepared.mutations
+    }
+}
+
+impl Admission {
+    fn new(api: &Api, authenticators: Vec<Arc<Authenticator>>) -> Self {
+        let answers = ApiAnswers::of(api, authenticators.iter().map(AsRef::as_ref));
+        Self {
+            authenticators,
+            answers,
+        }
     }
 }
 

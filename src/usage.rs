@@ -8,13 +8,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::catalog::model::ApiId;
 use crate::check::decision::{CallerSummary, Decision, Fault};
 use crate::check::request::DownstreamRequest;
+use crate::clock::Clock;
 use crate::snapshot::Route;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Ground;
+use crate::usage::decision_log::{DecisionLog, DecisionLogConfig};
 
 /// The id of one decision: in a header of the answer, in Envoy's metadata and in the decision log.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -191,11 +196,84 @@ impl RequestSummary {
     }
 }
 
-/// Takes the records of decisions.
+/// Takes the records of decisions: counts them, and queues those that the decision log tells.
 #[derive(Debug, Clone)]
-pub struct Recorder {}
+pub struct Recorder {
+    metrics: Metrics,
+    clock: Clock,
+    queue: mpsc::Sender<Entry>,
+    allows: f64,
+}
+
+/// What waits for the decision log.
+#[derive(Debug)]
+enum Entry {
+    /// A record, and when it was made.
+    Record(Timestamp, Box<Record>),
+    /// Tells when everything before it is written.
+    Flush(oneshot::Sender<()>),
+}
 
 impl Recorder {
+    /// A recorder, and the decision log that writes what it queues; run that as a task.
+    ///
+    /// # Errors
+    /// Where the output cannot be opened.
+    pub fn build(
+        config: &DecisionLogConfig,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> anyhow::Result<(Self, DecisionLog)> {
+        let (queue, entries) = mpsc::channel(config.queue.max(1));
+        let log = DecisionLog::open(&config.output, entries, metrics.clone())?;
+        let recorder = Self {
+            metrics,
+            clock,
+            queue,
+            allows: config.allows,
+        };
+        Ok((recorder, log))
+    }
+
+    /// A recorder that only counts, for decisions that are made without serving.
+    #[must_use]
+    pub fn counting(metrics: Metrics, clock: Clock) -> Self {
+        let (queue, _) = mpsc::channel(1);
+        Self {
+            metrics,
+            clock,
+            queue,
+            allows: 0.0,
+        }
+    }
+
     /// Takes a record; never waits.
-    pub fn record(&self, _record: Record) {}
+    pub fn record(&self, record: Record) {
+        self.metrics.check_done(&record);
+        let told = match record.verdict {
+            Verdict::Allow => self.allows > 0.0 && fastrand::f64() < self.allows,
+            Verdict::Deny | Verdict::Fail => true,
+        };
+        if told {
+            let entry = Entry::Record(self.clock.now(), Box::new(record));
+            if self.queue.try_send(entry).is_err() {
+                self.metrics.usage_dropped(1);
+            }
+        }
+    }
+
+    /// Waits until everything that was recorded so far is written, for `wait` at most. The decision
+    /// log must be running.
+    pub async fn flush(&self, wait: Duration) {
+        let (written, wait_for) = oneshot::channel();
+        let flushed = async {
+            if self.queue.send(Entry::Flush(written)).await.is_ok() {
+                // an error means that the log is gone, so that nothing is left to wait for
+                let _ = wait_for.await;
+            }
+        };
+        if tokio::time::timeout(wait, flushed).await.is_err() {
+            tracing::warn!("the decision log was not written to its end in time");
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl Step {
         self
     }
 
-    fn as_user(mut self, user: &'static str) -> Self {
+    fn for_user(mut self, user: &'static str) -> Self {
         self.outcome = Outcome::Allowed { user: Some(user) };
         self
     }
@@ -107,12 +107,12 @@ pub(crate) fn steps(issuer: &Issuer) -> Vec<Step> {
         Step::with_token("missing scope", "token with orders.read", &good)
             .method("POST")
             .denied(403, "insufficient_scope"),
-        Step::with_token("allowed by JWT", "good token", &good).as_user("alice"),
+        Step::with_token("allowed by JWT", "good token", &good).for_user("alice"),
         Step::with_key("allowed by API key"),
         Step::with_token("spoofed identity", spoofed, &good)
             .header("x-user", "root")
             .header("X_User", "root")
-            .as_user("alice"),
+            .for_user("alice"),
     ]
 }
 

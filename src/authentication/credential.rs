@@ -52,6 +52,20 @@ impl Credential<'_> {
         }
     }
 
+    /// The one secret that it is; of user name and password, the one that is not empty. `None`
+    /// where both are given, as they are two.
+    #[must_use]
+    pub fn single(&self) -> Option<&str> {
+        let text = self.expose();
+        if *self.place != CredentialPlace::Basic {
+            return Some(text);
+        }
+        match text.split_once(':') {
+            Some((one, "") | ("", one)) if !one.is_empty() => Some(one),
+            _ => None,
+        }
+    }
+
     /// Where it was found.
     #[must_use]
     pub fn place(&self) -> &CredentialPlace {
@@ -62,6 +76,22 @@ impl Credential<'_> {
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credential(redacted, {:?})", self.place)
+    }
+}
+
+/// For people: never with what stands there.
+impl fmt::Display for CredentialPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, scheme: None } => write!(f, "header {name}"),
+            Self::Header {
+                name,
+                scheme: Some(scheme),
+            } => write!(f, "header {name} ({scheme})"),
+            Self::Query(name) => write!(f, "query {name}"),
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+            Self::Basic => f.write_str("header authorization (Basic)"),
+        }
     }
 }
 

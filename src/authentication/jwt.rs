@@ -1,20 +1,203 @@
-//! API keys.
-use crate::authentication::{Challenge, Outcome};
-use crate::check::request::DownstreamRequest;
+//! Verifies JSON Web Tokens (RFC 7519) of one issuer.
+//!
+//! The order: size and form, whose token it is, header, key, signature, and only then claims. A
+//! token that is nobody's here is left to the next authenticator; one that is this issuer's and
+//! does not hold ends the search. Key and algorithm come from the configuration, never the token.
 
-/// Keys.
-#[derive(Debug)]
-pub struct JwtAuthenticator {}
+mod build;
+mod check;
+mod claims;
+pub mod config;
+mod unverified;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::authentication::algorithm::Algorithm;
+use crate::authentication::credential::{Credential, CredentialPlace, Found};
+use crate::authentication::jwt::claims::ClaimRules;
+use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
+use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
+use crate::authentication::key_set::{KeySet, NoKey};
+use crate::authentication::principal::{
+    ClientIdentity, Identity, Method, Principal, SubscriptionSource,
+};
+use crate::authentication::{Challenge, Outcome};
+use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
+use crate::check::request::DownstreamRequest;
+use crate::clock::Clock;
+
+/// Verifies the tokens of one issuer.
+pub struct JwtAuthenticator {
+    name: Arc<str>,
+    places: Vec<CredentialPlace>,
+    max_token: usize,
+    /// Whether another authenticator takes tokens of this issuer, for another audience.
+    issuer_is_shared: bool,
+    types: TokenTypes,
+    algorithms: Vec<Algorithm>,
+    keys: Keys,
+    rules: ClaimRules,
+    subscriptions: SubscriptionSource,
+    clock: Clock,
+}
+
+/// Where the keys come from.
+enum Keys {
+    /// They were read with the configuration.
+    Fixed(KeySet),
+    /// A task fetches them.
+    Fetched(Arc<KeySource>),
+}
+
+/// Why a token of this issuer does not hold. No text here has a value of the token.
+#[derive(Debug, thiserror::Error)]
+enum JwtError {
+    #[error("the token is refused: {0}")]
+    Header(&'static str),
+    #[error("the token's algorithm `{name}` is not allowed for this issuer or key", name = .0.name())]
+    Algorithm(Algorithm),
+    #[error("the issuer has no key with the token's `kid`")]
+    KeyUnknown,
+    #[error("the token names no key, and the issuer has not exactly one")]
+    KeyNotNamed,
+    #[error(transparent)]
+    KeysUnavailable(#[from] KeysUnavailable),
+    #[error("the signature does not hold")]
+    Signature,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token's `{0}` lies in the future")]
+    NotYetValid(&'static str),
+    #[error("the token is for another audience")]
+    Audience,
+    #[error("claim `{0}` is {1}")]
+    Claim(Box<str>, &'static str),
+}
+
+/// The one place that says what becomes of each error.
+impl From<JwtError> for Stop {
+    fn from(error: JwtError) -> Self {
+        let reason = match error {
+            JwtError::KeysUnavailable(error) => {
+                return Fault::new(FaultReason::DependencyUnavailable, error.into()).into();
+            }
+            JwtError::Header(_) | JwtError::Algorithm(_) | JwtError::Claim(..) => {
+                Reason::CredentialInvalid
+            }
+            JwtError::KeyUnknown | JwtError::KeyNotNamed => Reason::KeyUnknown,
+            JwtError::Signature => Reason::SignatureInvalid,
+            JwtError::Expired => Reason::TokenExpired,
+            JwtError::NotYetValid(_) => Reason::TokenNotYetValid,
+            JwtError::Audience => Reason::AudienceMismatch,
+        };
+        Denial::new(reason, error.to_string()).into()
+    }
+}
 
 impl JwtAuthenticator {
-    /// Looks the key up.
+    /// Its name in the configuration.
     #[must_use]
-    pub async fn authenticate(&self, _request: &DownstreamRequest) -> Outcome {
-        Outcome::Absent
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
+
+    /// Where it looks.
+    #[must_use]
+    pub fn places(&self) -> &[CredentialPlace] {
+        &self.places
+    }
+
     /// Its challenge.
     #[must_use]
     pub fn challenge(&self) -> Challenge {
-        Challenge::ApiKey
+        Challenge::Bearer
+    }
+
+    /// Verifies the token of `request`, if it has one of this issuer's.
+    pub async fn authenticate(&self, request: &DownstreamRequest) -> Outcome {
+        let credential = match CredentialPlace::find(&self.places, request) {
+            Found::Absent => return Outcome::Absent,
+            Found::One(credential) => credential,
+            Found::Ambiguous(why) => {
+                return Outcome::Stopped(Denial::new(Reason::CredentialInvalid, why).into());
+            }
+        };
+        let not_mine = |reason, why: &'static str| Outcome::NotMine(Denial::new(reason, why));
+        let Some(text) = credential.single() else {
+            return not_mine(
+                Reason::CredentialInvalid,
+                "user name and password, no token",
+            );
+        };
+        let token = match UnverifiedToken::parse(text, self.max_token) {
+            Ok(token) => token,
+            Err(why) => return not_mine(Reason::CredentialInvalid, why),
+        };
+        if token.unverified_issuer() != Some(&*self.rules.issuer) {
+            return not_mine(Reason::IssuerUntrusted, "a token of another issuer");
+        }
+        if self.issuer_is_shared && !self.rules.audience.matches(&token.unverified_claims) {
+            return not_mine(Reason::AudienceMismatch, "a token for another audience");
+        }
+        match self.verify(token).await {
+            Ok(identity) => Outcome::Verified(self.principal(identity, &credential)),
+            Err(error) => Outcome::Stopped(error.into()),
+        }
+    }
+
+    async fn verify(&self, token: UnverifiedToken<'_>) -> Result<Identity, JwtError> {
+        let header = token.header(&self.types).map_err(JwtError::Header)?;
+        // RFC 8725 section 3.1: what the configuration allows, and what the key is for
+        let algorithm = header.unverified_algorithm;
+        if !self.algorithms.contains(&algorithm) {
+            return Err(JwtError::Algorithm(algorithm));
+        }
+        let fetched;
+        let keys = match &self.keys {
+            Keys::Fixed(keys) => keys,
+            Keys::Fetched(source) => {
+                fetched = source.keys(header.unverified_key_id).await?;
+                &fetched
+            }
+        };
+        let key =
+            keys.find(header.unverified_key_id, algorithm)
+                .map_err(|no_key| match no_key {
+                    NoKey::Unknown => JwtError::KeyUnknown,
+                    NoKey::NotNamed => JwtError::KeyNotNamed,
+                    NoKey::OtherAlgorithm => JwtError::Algorithm(algorithm),
+                })?;
+        if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
+            return Err(JwtError::Signature);
+        }
+        let claims = token.unverified_claims;
+        self.rules.judge(claims, self.clock.unix_seconds())
+    }
+
+    fn principal(&self, identity: Identity, credential: &Credential<'_>) -> Principal {
+        Principal {
+            authenticator: Arc::clone(&self.name),
+            method: Method::Jwt,
+            client: match identity.client_id {
+                Some(_) => ClientIdentity::Client,
+                None => ClientIdentity::None,
+            },
+            identity: Arc::new(identity),
+            subscriptions: self.subscriptions,
+            consumed: vec![credential.place().clone()],
+        }
     }
 }
+
+impl fmt::Debug for JwtAuthenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtAuthenticator")
+            .field("name", &self.name)
+            .field("issuer", &self.rules.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,259 @@
-//! x
+//! Makes a catalog of the documents of every source: whole, or not at all.
+//!
+//! Every rule that needs more than the form of one document is checked here: references,
+//! duplicates, operations that can never match, Apis that overlap. All that is wrong is found at
+//! once, each with the file and line of both parties, and belongs to the source that has to change:
+//! where two sources disagree, to the one that the configuration names later.
+
+mod api;
+mod application;
+mod overlap;
+mod path;
+mod plan;
+mod report;
+mod subscription;
+mod upstream;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::catalog::build::application::Credentials;
+use crate::catalog::build::report::{Report, Site};
+use crate::catalog::build::subscription::Subscriptions;
+use crate::catalog::model::{Api, Application, Origin, Plan};
+use crate::catalog::source::document::{
+    ApiDocument, ApplicationDocument, DocumentBody, Metadata, PlanDocument, SubscriptionDocument,
+};
+use crate::catalog::source::{Document, SourceDocuments};
+use crate::header::HeaderName;
+use crate::problem::Problem;
+
+/// What the configuration has that documents can name, or must not touch.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The authenticators, `anonymous` among them, each with the headers that it reads.
+    pub authenticators: BTreeMap<Arc<str>, Vec<HeaderName>>,
+    /// The header of the answer that carries the decision id.
+    pub decision_header: Option<HeaderName>,
+}
+
+/// A catalog, and what is dangerous in it.
+#[derive(Debug)]
+pub struct Built {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// What is allowed, but should be seen.
+    pub warnings: Vec<Problem>,
+}
+
+/// What is wrong, each with the place of its source among the sources.
+#[derive(Debug)]
+pub struct Refused(pub Vec<(usize, Problem)>);
+
+/// The documents of all sources by kind, and the ids that they declare.
+#[derive(Debug, Default)]
+struct Documents<'a> {
+    apis: Vec<(Site<'a>, &'a ApiDocument)>,
+    applications: Vec<(Site<'a>, &'a ApplicationDocument)>,
+    subscriptions: Vec<(Site<'a>, &'a SubscriptionDocument)>,
+    plans: Vec<(Site<'a>, &'a PlanDocument)>,
+}
+
+/// Where each id is declared: the place among the documents of its kind.
+type Ids = HashMap<String, usize>;
+
+/// The catalog of these sources, which stand in the order of the configuration.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refused> {
+    let documents = Documents::of(sources);
+    let mut report = Report::default();
+    let api_ids = ids(
+        "api",
+        documents
+            .apis
+            .iter()
+            .map(|(site, api)| (*site, &api.metadata)),
+        &mut report,
+    );
+    let plan_ids = ids(
+        "plan",
+        documents
+            .plans
+            .iter()
+            .map(|(site, plan)| (*site, &plan.metadata)),
+        &mut report,
+    );
+    let application_ids = ids(
+        "application",
+        documents
+            .applications
+            .iter()
+            .map(|(site, application)| (*site, &application.metadata)),
+        &mut report,
+    );
+    let apis: Vec<Option<Api>> = documents
+        .apis
+        .iter()
+        .map(|(site, document)| api::build(*site, document, known, &mut report))
+        .collect();
+    overlap::check(&documents.apis, &apis, &mut report);
+    let mut subscriptions = Subscriptions::new(&documents.apis, &api_ids, &plan_ids);
+    let mut applications = applications(&documents, &mut subscriptions, &mut report);
+    subscription::add_documents(
+        &documents.subscriptions,
+        &application_ids,
+        &mut subscriptions,
+        &mut report,
+    );
+    for (application, subscriptions) in applications
+        .iter_mut()
+        .zip(subscriptions.into_all(documents.applications.len()))
+    {
+        if let Some(application) = application {
+            application.subscriptions = subscriptions;
+        }
+    }
+    let plans = plans(&documents, &mut report);
+    warn_of_limits(&documents.plans, &mut report);
+    let warnings = report.finish()?;
+    let catalog = Catalog::new(
+        apis.into_iter().flatten().collect(),
+        applications.into_iter().flatten().collect(),
+        plans.into_iter().flatten().collect(),
+    );
+    Ok(Built { catalog, warnings })
+}
+
+fn plans(documents: &Documents<'_>, report: &mut Report) -> Vec<Option<Plan>> {
+    let plans = documents.plans.iter();
+    plans
+        .map(|(site, document)| plan::build(*site, document, report))
+        .collect()
+}
+
+fn applications<'a>(
+    documents: &Documents<'a>,
+    subscriptions: &mut Subscriptions<'a, '_>,
+    report: &mut Report,
+) -> Vec<Option<Application>> {
+    let mut credentials = Credentials::default();
+    let mut applications = Vec::with_capacity(documents.applications.len());
+    for (at, (site, document)) in documents.applications.iter().enumerate() {
+        applications.push(application::build(
+            *site,
+            document,
+            &mut credentials,
+            report,
+        ));
+        subscription::add_inline(at, *site, document, subscriptions, report);
+    }
+    applications
+}
+
+fn warn_of_limits(plans: &[(Site<'_>, &PlanDocument)], report: &mut Report) {
+    let with_limits = |(_, plan): &&(Site<'_>, &PlanDocument)| !plan.spec.limits.is_empty();
+    if let Some((site, _)) = plans.iter().find(with_limits) {
+        report.warn(
+            *site,
+            "spec.limits",
+            "the limits of plans are loaded and shown, but not enforced yet",
+        );
+    }
+}
+
+impl<'a> Documents<'a> {
+    fn of(sources: &[&'a SourceDocuments]) -> Self {
+        let mut documents = Self::default();
+        for (at, source) in sources.iter().enumerate() {
+            for document in &source.documents {
+                documents.add(at, &source.source, document);
+            }
+        }
+        documents
+    }
+
+    fn add(&mut self, source: usize, name: &'a Arc<str>, document: &'a Document) {
+        let site = Site {
+            source,
+            name,
+            yaml: &document.yaml,
+        };
+        match &document.body {
+            DocumentBody::Api(api) => self.apis.push((site, api)),
+            DocumentBody::Application(application) => self.applications.push((site, application)),
+            DocumentBody::Subscription(subscription) => {
+                self.subscriptions.push((site, subscription));
+            }
+            DocumentBody::Plan(plan) => self.plans.push((site, plan)),
+        }
+    }
+}
+
+/// The ids of one kind: well-formed, and each declared once.
+fn ids<'a>(
+    kind: &str,
+    documents: impl Iterator<Item = (Site<'a>, &'a Metadata)>,
+    report: &mut Report,
+) -> Ids {
+    let mut ids = Ids::new();
+    let mut sites = Vec::new();
+    for (at, (site, metadata)) in documents.enumerate() {
+        sites.push(site);
+        for (field, name) in [("name", &metadata.name), ("namespace", &metadata.namespace)] {
+            if !is_name(name) {
+                report.wrong(site, &format!("metadata.{field}"), format!("`{name}` is no name: lower-case letters, digits, hyphens and dots, with a letter or digit at both ends"));
+            }
+        }
+        let id = format!("{}/{}", metadata.namespace, metadata.name);
+        match ids.get(&id).and_then(|first| sites.get(*first)) {
+            Some(first) => report.wrong(
+                site,
+                "metadata.name",
+                format!(
+                    "{kind} `{id}` is declared already at {}",
+                    first.place("metadata.name")
+                ),
+            ),
+            None => {
+                ids.insert(id, at);
+            }
+        }
+    }
+    ids
+}
+
+/// Whether `name` is like a DNS name in lower case.
+fn is_name(name: &str) -> bool {
+    let ends = |byte: Option<u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    name.len() <= 253
+        && ends(name.bytes().next())
+        && ends(name.bytes().last())
+        && name
+            .bytes()
+            .all(|byte| ends(Some(byte)) || byte == b'-' || byte == b'.')
+}
+
+/// The id that `reference` means in `namespace`.
+fn id_of(namespace: &str, reference: &str) -> String {
+    if reference.contains('/') {
+        reference.to_owned()
+    } else {
+        format!("{namespace}/{reference}")
+    }
+}
+
+fn origin(site: Site<'_>) -> Origin {
+    Origin {
+        source: Arc::clone(site.name),
+        file: Arc::clone(site.yaml.file()),
+        line: site.yaml.first_line(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

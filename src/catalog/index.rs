@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::authentication::api_key::KeyDigest;
+use crate::authentication::api_key::{KeyDigest, KeyedDigest};
 use crate::catalog::model::{Api, ApiIndex, Application, ApplicationIndex};
 
 /// What finds applications and Apis.
@@ -13,7 +13,7 @@ use crate::catalog::model::{Api, ApiIndex, Application, ApplicationIndex};
 pub struct Index {
     apis: HashMap<Arc<str>, ApiIndex>,
     applications: HashMap<Arc<str>, ApplicationIndex>,
-    api_keys: HashMap<KeyDigest, KeyOwner>,
+    api_keys: HashMap<KeyedDigest, KeyOwner>,
     app_ids: HashMap<Arc<str>, ApplicationIndex>,
     clients: HashMap<Arc<str>, HashMap<Arc<str>, ApplicationIndex>>,
 }
@@ -53,7 +53,7 @@ impl Index {
             .insert(Arc::clone(application.id.as_arc()), at);
         for key in &application.api_keys {
             self.api_keys.insert(
-                key.digest,
+                key.digest.keyed(),
                 KeyOwner {
                     application: at,
                     expires: key.expires,
@@ -84,7 +84,7 @@ impl Index {
     /// Whose API key has this digest.
     #[must_use]
     pub fn api_key(&self, digest: &KeyDigest) -> Option<KeyOwner> {
-        self.api_keys.get(digest).copied()
+        self.api_keys.get(&digest.keyed()).copied()
     }
 
     /// The application with this app id.

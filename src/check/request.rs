@@ -33,6 +33,15 @@ pub enum Decoded {
     NoHttp,
 }
 
+/// A check that cannot be read in one way only.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// What is said of that.
+    pub denial: Denial,
+    /// Whether the client speaks gRPC, as far as that can be told.
+    pub grpc: bool,
+}
+
 /// The HTTP request that a check is about, with host and path in normal form: parts of the frame
 /// that was received, wherever they came in that form.
 pub struct DownstreamRequest {
@@ -88,9 +97,9 @@ pub enum PeerAddress {
 ///
 /// # Errors
 /// `request_malformed` where the message, the host or the path cannot be read in one way only.
-pub fn decode(frame: Bytes) -> Result<Decoded, Denial> {
-    let message =
-        Message::read(&frame).map_err(|Malformed| malformed("the check cannot be decoded"))?;
+pub fn decode(frame: Bytes) -> Result<Decoded, Unreadable> {
+    let message = Message::read(&frame)
+        .map_err(|Malformed| Unreadable::new("the check cannot be decoded", false))?;
     let Message {
         source,
         http: Some(http),
@@ -118,45 +127,40 @@ impl DownstreamRequest {
         http: Http,
         source: Option<Source>,
         extensions: &[(Span, Span)],
-    ) -> Result<Self, Denial> {
+    ) -> Result<Self, Unreadable> {
+        let headers = Headers {
+            frame: &frame,
+            entries: &http.headers,
+        };
+        let unreadable = |detail: &'static str| Unreadable::new(detail, headers.say_grpc());
         if http.method.is_empty() {
-            return Err(malformed("there is no method"));
-        }
-        if http.path.is_empty() {
-            return Err(malformed("there is no path to judge"));
+            return Err(unreadable("there is no method"));
         }
         let target = http.path.text(&frame);
+        if target.is_empty() {
+            return Err(unreadable("there is no path to judge"));
+        }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         if query.contains('#') {
-            return Err(malformed("a fragment in the query"));
+            return Err(unreadable("a fragment in the query"));
         }
-        let path_span = http.path.part(0, path.len());
-        let query_span = http.path.part(target.len() - query.len(), target.len());
-        let path = Text::of(
-            path_span,
-            NormalPath::parse(path).map_err(malformed)?.into_text(),
-        );
-        let host = Host::parse(http.host.text(&frame))
-            .map_err(malformed)?
+        let path_text = NormalPath::parse(path).map_err(unreadable)?.into_text();
+        let host_text = Host::parse(http.host.text(&frame))
+            .map_err(unreadable)?
             .into_text();
-        let host = Text::of(http.host, host);
-        let extension = extensions
-            .iter()
-            .rev()
-            .find(|(name, _)| name.of(&frame) == API_EXTENSION.as_bytes());
-        let api_extension = extension.map(|(_, api)| *api);
+        let named = |(name, _): &&(Span, Span)| name.of(&frame) == API_EXTENSION.as_bytes();
         let source = source.unwrap_or_default();
         let ip = source.ip.and_then(|ip| ip.text(&frame).parse().ok());
         Ok(Self {
             id: http.id,
             method: http.method,
-            host,
-            path,
-            query: query_span,
-            headers: http.headers,
+            host: Text::of(http.host, host_text),
+            path: Text::of(http.path, path_text),
+            query: http.path.part(target.len() - query.len(), target.len()),
             source: ip.map_or(PeerAddress::Other, PeerAddress::Ip),
             source_principal: source.principal,
-            api_extension,
+            api_extension: extensions.iter().rev().find(named).map(|(_, api)| *api),
+            headers: http.headers,
             frame,
         })
     }
@@ -252,12 +256,7 @@ impl DownstreamRequest {
     /// Whether the client speaks gRPC, and so reads `grpc-status` and not a body.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        let Values::One(content_type) = self.headers().get("content-type") else {
-            return false;
-        };
-        content_type
-            .strip_prefix("application/grpc")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+        self.headers().say_grpc()
     }
 
     /// Whether this is a CORS preflight request (Fetch standard, "CORS-preflight request").
@@ -273,6 +272,16 @@ impl DownstreamRequest {
 }
 
 impl<'a> Headers<'a> {
+    /// Whether the content is that of a gRPC call (gRPC over HTTP/2, "Content-Type").
+    fn say_grpc(self) -> bool {
+        let Values::One(content_type) = self.get("content-type") else {
+            return false;
+        };
+        content_type
+            .strip_prefix("application/grpc")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+    }
+
     /// The values under `name`, which is in lower case.
     #[must_use]
     pub fn get(self, name: &str) -> Values<'a> {
@@ -374,8 +383,11 @@ fn hex(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Denial {
-    Denial::new(Reason::RequestMalformed, detail)
+impl Unreadable {
+    fn new(detail: &'static str, grpc: bool) -> Self {
+        let denial = Denial::new(Reason::RequestMalformed, detail);
+        Self { denial, grpc }
+    }
 }
 
 #[cfg(test)]

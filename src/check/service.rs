@@ -21,14 +21,12 @@ use tower::Service;
 
 use crate::catalog::model::Enforcement;
 use crate::check::decision::{Decision, Denial, Fault, FaultReason, Reason};
-use crate::check::exemption::Exemption;
-use crate::check::request::{Decoded, DownstreamRequest, decode};
+use crate::check::request::{Decoded, DownstreamRequest, Unreadable, decode};
 use crate::check::response::{Reply, respond, respond_shadowed};
 use crate::check::{Checked, Checker, codec};
 use crate::header::HeaderName;
-use crate::snapshot::{ListenerRules, NoHttpRule, Snapshot, SnapshotReader};
-use crate::upstream::mutations::Mutations;
-use crate::upstream::{Grant, headers};
+use crate::snapshot::{ListenerRules, Snapshot, SnapshotReader};
+use crate::upstream::headers;
 use crate::usage::{Record, Recorder};
 
 /// The path of the one method.
@@ -128,13 +126,16 @@ impl AuthorizationService {
                 );
             }
             Ok(Err(error)) => {
-                return self.unread(Decision::Deny(malformed(error.to_string())), started);
+                return self.unread(Decision::Deny(malformed(error.to_string())), false, started);
             }
             Ok(Ok(message)) => message,
         };
         match decode(message) {
-            Err(denial) => self.unread(Decision::Deny(denial), started),
-            Ok(Decoded::NoHttp) => self.unread(self.without_http(), started),
+            Err(Unreadable { denial, grpc }) => self.unread(Decision::Deny(denial), grpc, started),
+            Ok(Decoded::NoHttp) => {
+                let decision = self.shared.checker.without_http(&self.rules);
+                self.unread(decision, false, started)
+            }
             Ok(Decoded::Http(request)) => {
                 let left = budget.saturating_sub(started.elapsed());
                 let checked = self
@@ -178,24 +179,16 @@ impl AuthorizationService {
         answer
     }
 
-    fn without_http(&self) -> Decision {
-        match self.rules.no_http {
-            NoHttpRule::Deny => Decision::Deny(malformed("the check has no http attributes")),
-            NoHttpRule::Allow => {
-                Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default()))
-            }
-        }
-    }
-
     fn failed(&self, reason: FaultReason, why: &'static str, started: Instant) -> Bytes {
         self.unread(
             Decision::Fail(Fault::new(reason, anyhow::anyhow!(why))),
+            false,
             started,
         )
     }
 
     /// Responds to and records a decision that was made without a request.
-    fn unread(&self, decision: Decision, started: Instant) -> Bytes {
+    fn unread(&self, decision: Decision, grpc: bool, started: Instant) -> Bytes {
         let mut record = Record::new(&decision, Arc::clone(&self.listener), None, None);
         record.duration = started.elapsed();
         let decision_header = self.shared.limits.decision_header.as_ref();
@@ -203,7 +196,7 @@ impl AuthorizationService {
             &decision,
             &Reply {
                 answers: None,
-                grpc: false,
+                grpc,
                 decision_header,
                 record: &record,
             },

@@ -63,9 +63,16 @@ fn generate() -> anyhow::Result<Secret<String>> {
 
 fn read() -> anyhow::Result<Secret<String>> {
     let mut key = String::new();
-    std::io::stdin().lock().take(64 * 1024).read_to_string(&mut key)?;
+    std::io::stdin()
+        .lock()
+        .take(64 * 1024)
+        .read_to_string(&mut key)?;
     let key = key.trim_end_matches(['\r', '\n']);
-    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {
+    if key.is_empty()
+        || !key
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b',')
+    {
         let hint = "a key has visible ASCII characters other than the comma; write it to standard input, or use --generate";
         return Err(Usage(hint.to_owned()).into());
     }

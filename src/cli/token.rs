@@ -48,30 +48,42 @@ pub(super) struct TokenArgs {
 }
 
 pub(super) fn run(args: &TokenArgs) -> anyhow::Result<()> {
-    let pem = std::fs::read(&args.key).with_context(|| format!("cannot read `{}`", args.key.display()))?;
+    let pem = std::fs::read(&args.key)
+        .with_context(|| format!("cannot read `{}`", args.key.display()))?;
     let (key, algorithm) = signing_key(&pem, args.algorithm)?;
     let mut header = Header::new(algorithm);
     header.kid.clone_from(&args.kid);
-    let token = jsonwebtoken::encode(&header, &claims(args), &key).context("the key cannot sign with this algorithm")?;
+    let token = jsonwebtoken::encode(&header, &claims(args), &key)
+        .context("the key cannot sign with this algorithm")?;
     print(&format!("{token}\n"))
 }
 
+/// Reads a private key from PEM.
+type ReadKey = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
+
 /// The key in `pem`, with the algorithm asked for or the usual one of its kind.
 fn signing_key(pem: &[u8], asked: Option<Algorithm>) -> anyhow::Result<(EncodingKey, Algorithm)> {
-    let kinds: [(fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>, &[Algorithm]); 3] = [
+    let kinds: [(ReadKey, &[Algorithm]); 3] = [
         (EncodingKey::from_rsa_pem, &[Algorithm::RS256]),
-        (EncodingKey::from_ec_pem, &[Algorithm::ES256, Algorithm::ES384]),
+        (
+            EncodingKey::from_ec_pem,
+            &[Algorithm::ES256, Algorithm::ES384],
+        ),
         (EncodingKey::from_ed_pem, &[Algorithm::EdDSA]),
     ];
     for (read, usual) in kinds {
         let Ok(key) = read(pem) else { continue };
         let candidates = asked.as_ref().map_or(usual, std::slice::from_ref);
-        let signs = |algorithm: &&Algorithm| jsonwebtoken::crypto::sign(b"", &key, **algorithm).is_ok();
+        let signs =
+            |algorithm: &&Algorithm| jsonwebtoken::crypto::sign(b"", &key, **algorithm).is_ok();
         if let Some(algorithm) = candidates.iter().find(signs).copied() {
             return Ok((key, algorithm));
         }
     }
-    Err(Usage("the file holds no private key in PEM form that signs with such an algorithm".to_owned()).into())
+    Err(Usage(
+        "the file holds no private key in PEM form that signs with such an algorithm".to_owned(),
+    )
+    .into())
 }
 
 fn claims(args: &TokenArgs) -> Map<String, Value> {
@@ -87,7 +99,11 @@ fn claims(args: &TokenArgs) -> Map<String, Value> {
         ("iat".to_owned(), now.into()),
         ("exp".to_owned(), now.saturating_add(lifetime).into()),
     ]);
-    for (name, value) in [("sub", &args.subject), ("azp", &args.client_id), ("scope", &args.scope)] {
+    for (name, value) in [
+        ("sub", &args.subject),
+        ("azp", &args.client_id),
+        ("scope", &args.scope),
+    ] {
         if let Some(value) = value {
             claims.insert(name.to_owned(), value.as_str().into());
         }
@@ -97,10 +113,17 @@ fn claims(args: &TokenArgs) -> Map<String, Value> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    HumanDuration::parse(text).map(|duration| duration.0).ok_or_else(|| "a duration has a unit, such as 30s or 1h".to_owned())
+    HumanDuration::parse(text)
+        .map(|duration| duration.0)
+        .ok_or_else(|| "a duration has a unit, such as 30s or 1h".to_owned())
 }
 
 fn parse_claim(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or("a claim is written name=value")?;
-    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("a claim is written name=value")?;
+    Ok((
+        name.to_owned(),
+        serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    ))
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::reader::{ReadError, Reader};
@@ -20,7 +21,7 @@ pub struct HumanDuration(pub Duration);
 pub struct ByteSize(pub usize);
 
 /// Where a secret is kept: never in the document itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum SecretSource {
     /// In this file; a final line feed is not part of the secret. It is read again when it changes.
@@ -31,6 +32,55 @@ pub enum SecretSource {
 
 /// The largest secret, in bytes.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
+
+const NEVER_INLINE: &str = "secrets are never inline: write { file: … } or { env: … }";
+
+impl<'de> Deserialize<'de> for SecretSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretSourceVisitor)
+    }
+}
+
+/// Refuses what is no map without telling it: it may be the secret itself.
+struct SecretSourceVisitor;
+
+impl<'de> Visitor<'de> for SecretSourceVisitor {
+    type Value = SecretSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ file: … } or { env: … }")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<SecretSource, E> {
+        Err(E::custom(NEVER_INLINE))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<SecretSource, E> {
+        Err(E::custom(NEVER_INLINE))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<SecretSource, E> {
+        Err(E::custom(NEVER_INLINE))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<SecretSource, E> {
+        Err(E::custom(NEVER_INLINE))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretSource, A::Error> {
+        let source = match map.next_key::<String>()?.as_deref() {
+            Some("file") => SecretSource::File(map.next_value()?),
+            Some("env") => SecretSource::Env(map.next_value()?),
+            _ => return Err(A::Error::custom(NEVER_INLINE)),
+        };
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(source),
+            Some(_) => Err(A::Error::custom(
+                "a secret has one place: { file: … } or { env: … }",
+            )),
+        }
+    }
+}
 
 impl SecretSource {
     /// Reads the secret.
@@ -119,7 +169,8 @@ macro_rules! text_value {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = Cow::<'de, str>::deserialize(deserializer)?;
-                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no {}", $expected)))
+                Self::parse(&text)
+                    .ok_or_else(|| Error::custom(concat!("it must be a ", $expected)))
             }
         }
 

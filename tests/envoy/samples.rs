@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -33,11 +34,11 @@ fn hardened_envoy(authz: SocketAddr, upstream: SocketAddr) -> Envoy {
             "127.0.0.1, port_value: 0".to_owned(),
         ),
         (
-            "portcullis, port_value: 9001",
+            "127.0.0.1, port_value: 9001",
             format!("127.0.0.1, port_value: {}", authz.port()),
         ),
         (
-            "httpbin, port_value: 80",
+            "127.0.0.1, port_value: 8080",
             format!("127.0.0.1, port_value: {}", upstream.port()),
         ),
     ] {
@@ -145,16 +146,33 @@ fn the_httpbin_sample_answers_headers_to_who_has_a_token() {
     let upstream = Upstream::start();
     let server = httpbin_server(&issuer);
     let envoy = hardened_envoy(server.check_address(), upstream.address());
-    let token = issuer
-        .token()
-        .claim("iss", "https://idp.example")
-        .audience("httpbin")
-        .client_id("shop");
-    let token = bearer(&token.algorithm(Algorithm::Es256));
+    let key = server.folder().join("key.pem");
+    fs::write(&key, issuer.keys().private_pem(Algorithm::Es256)).unwrap();
+    // The command of the sample's README.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command
+        .arg("token")
+        .arg("--key")
+        .arg(key)
+        .args(["--issuer", "https://idp.example"]);
+    command.args([
+        "--audience",
+        "httpbin",
+        "--client-id",
+        "shop",
+        "--subject",
+        "alice",
+    ]);
+    let minted = command.output().unwrap();
+    let token = format!(
+        "Bearer {}",
+        String::from_utf8(minted.stdout).unwrap().trim()
+    );
     for host in ["localhost:10000", "httpbin.example", "127.0.0.1"] {
         let response = envoy.get(host, "/headers", &[("authorization", &token)]);
         assert_eq!(response.status, 200, "{response:?}");
         assert_eq!(seen(&response, "x-client-id"), ["shop"]);
+        assert_eq!(seen(&response, "x-user"), ["alice"]);
         assert_eq!(envoy.get(host, "/headers", &[]).status, 401);
     }
 }

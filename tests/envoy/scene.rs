@@ -146,8 +146,8 @@ fn application(name: &str, spec: Value) -> String {
     format!("{document}\n")
 }
 
-/// `orders` is protected; `open` claims every host and lets everybody see `/open/public`, but only
-/// those with a key `/open/admin`.
+/// `orders` is protected; `open` claims every host, that of `orders` too, and lets everybody see
+/// `/open/public`, but only those with a key `/open/admin`.
 const APIS: &str = r#"
 apiVersion: portcullis.dev/v1alpha1
 kind: Api
@@ -175,7 +175,7 @@ metadata: { name: open }
 spec:
   title: open
   version: 1.0.0
-  hosts: ["*"]
+  hosts: ["*", api.example]
   basePath: /open
   authenticators: [anonymous]
   subscription: none

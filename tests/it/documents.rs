@@ -34,7 +34,7 @@ fn every_reason_has_a_test_that_is_named_for_it() {
         let named = tests
             .lines()
             .any(|line| line.contains("fn ") && line.contains(reason));
-        let asserted = tests.contains(&format!("\"{reason}\")"));
+        let asserted = tests.contains(&format!("\"{reason}\""));
         assert!(
             named && asserted,
             "no integration test is named for `{reason}`, or none asserts it"

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use crate::gate::{Gate, SHOP_KEY, allowed, get_order, metadata, refused};
 use crate::support::check::{CheckClient, header};
+use crate::support::eventually;
 use crate::support::issuer::Issuer;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_checks_at_once_are_overloaded() {
     let issuer = Issuer::start();
     let gate = Gate::with(|builder, _| {
@@ -29,6 +30,12 @@ async fn too_many_checks_at_once_are_overloaded() {
             .sign();
         tokio::spawn(async move { client.check(get_order().bearer(&token)).await })
     };
+    eventually("the one permit to be held", || {
+        let metrics = gate.server.metrics();
+        metrics
+            .contains("portcullis_checks_in_flight 1")
+            .then_some(())
+    });
     let start = std::time::Instant::now();
     loop {
         let answer = gate.ask(get_order().header("x-api-key", SHOP_KEY)).await;
@@ -39,7 +46,8 @@ async fn too_many_checks_at_once_are_overloaded() {
         }
         assert!(
             start.elapsed() < Duration::from_secs(2),
-            "never overloaded: {answer:?}"
+            "never overloaded: {answer:?}, and the one that should hold the permit: {:?}",
+            waiting.await
         );
     }
     let answer = waiting.await.unwrap();

@@ -5,7 +5,10 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "what fails here fails a test, which should stop and say why"
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "what fails here fails a test, which should stop and say why; a story is told in one piece"
 )]
 
 #[path = "../support.rs"]

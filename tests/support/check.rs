@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address,
     socket_address::PortSpecifier,
 };
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{
+    HttpRequest, Peer, Request as AttributesRequest,
+};
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
@@ -19,9 +22,11 @@ use serde_json::Value;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::PATIENCE;
+
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// A client of the Check port, on one connection.
 #[derive(Debug, Clone)]
@@ -65,6 +70,21 @@ impl CheckClient {
             .expect("every decision is an answer in a successful RPC")
     }
 
+    /// Asks for a decision within a time of the caller's own (`grpc-timeout`).
+    ///
+    /// # Panics
+    /// Where the RPC does not succeed.
+    pub(crate) async fn check_within(
+        &self,
+        request: impl Into<CheckRequest>,
+        timeout: Duration,
+    ) -> CheckResponse {
+        let mut message = Request::new(Bytes::from(request.into().encode_to_vec()));
+        message.set_timeout(timeout);
+        let answer = self.unary(CHECK, message).await.expect("an answer in time");
+        CheckResponse::decode(answer.into_inner()).expect("a CheckResponse")
+    }
+
     /// Asks for a decision.
     pub(crate) async fn try_check(
         &self,
@@ -76,8 +96,7 @@ impl CheckClient {
 
     /// Sends any bytes as the message.
     pub(crate) async fn check_bytes(&self, message: impl Into<Bytes>) -> Result<Bytes, Status> {
-        self.call("/envoy.service.auth.v3.Authorization/Check", message)
-            .await
+        self.call(CHECK, message).await.map(Response::into_inner)
     }
 
     /// Calls any unary method with any bytes.
@@ -85,17 +104,23 @@ impl CheckClient {
         &self,
         method: &'static str,
         message: impl Into<Bytes>,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<Response<Bytes>, Status> {
+        self.unary(method, Request::new(message.into())).await
+    }
+
+    async fn unary(
+        &self,
+        method: &'static str,
+        message: Request<Bytes>,
+    ) -> Result<Response<Bytes>, Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client
             .ready()
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        let request = tonic::Request::new(message.into());
         client
-            .unary(request, PathAndQuery::from_static(method), BytesCodec)
+            .unary(message, PathAndQuery::from_static(method), BytesCodec)
             .await
-            .map(Response::into_inner)
     }
 }
 
@@ -199,7 +224,7 @@ impl CheckBuilder {
                 address: Some(socket_address("192.0.2.2", 443)),
                 ..Peer::default()
             }),
-            request: Some(Request { time: None, http }),
+            request: Some(AttributesRequest { time: None, http }),
             context_extensions: self.context_extensions,
             ..AttributeContext::default()
         };

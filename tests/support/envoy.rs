@@ -47,7 +47,7 @@ pub(crate) struct EnvoyBuilder {
 /// A running Envoy; dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Envoy {
-    // Stops before the folder is removed.
+    // Ends before the folder is removed.
     process: Process,
     address: SocketAddr,
     admin: SocketAddr,

@@ -24,10 +24,10 @@ pub(crate) struct PortcullisBuilder {
     wait_until_ready: bool,
 }
 
-/// A running server; dropping it sends SIGTERM and waits for its end.
+/// A running server; dropping it kills it, and [`Portcullis::terminate`] stops it gently.
 #[derive(Debug)]
 pub(crate) struct Portcullis {
-    // Stops before the folder is removed.
+    // Ends before the folder is removed.
     process: Process,
     addresses: BTreeMap<String, SocketAddr>,
     folder: TempDir,
@@ -46,6 +46,7 @@ impl PortcullisBuilder {
                 "admin": { "type": "admin", "address": "127.0.0.1:0" },
                 "observe": { "type": "observe", "address": "127.0.0.1:0" },
             },
+            "checks": { "drainDelay": "0s" },
             "catalog": { "sources": [{ "name": "main", "type": "file", "path": catalog }] },
             "decisionLog": { "output": "stdout", "allows": 1.0 },
             "telemetry": { "log": { "format": "json", "level": "info" } },

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// How long a program may take to stop after it was asked to.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// A running program; dropping it stops it.
+/// A running program; dropping it kills it, because a drain takes seconds and there is nothing to
+/// save. [`Process::stop`] is the gentle way.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: &'static str,
@@ -93,10 +94,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.kill();
-        } else if self.ended().is_none() {
-            self.stop();
-        }
+        self.kill();
     }
 }

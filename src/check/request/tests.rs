@@ -138,7 +138,10 @@ fn a_request_prints_no_header_value_and_no_query() {
 fn a_check_without_http_is_told_apart_from_a_broken_one() {
     assert!(matches!(decode(Bytes::new()), Ok(Decoded::NoHttp)));
     assert_eq!(
-        decode(Bytes::from_static(&[0xff])).unwrap_err().reason(),
+        decode(Bytes::from_static(&[0xff]))
+            .unwrap_err()
+            .denial
+            .reason(),
         Reason::RequestMalformed
     );
 }
@@ -189,7 +192,7 @@ fn ours(frame: &[u8]) -> Option<(BTreeMap<String, String>, Vec<String>)> {
     };
     let value = |name: &str| match request.headers().get(name) {
         Values::One(value) => value.to_owned(),
-        other => panic!("{other:?}"),
+        other @ (Values::Absent | Values::Several) => panic!("{other:?}"),
     };
     let headers = request
         .headers()

@@ -154,7 +154,9 @@ fn to_usize(offset: u32) -> usize {
 mod tests {
     use super::*;
 
-    fn all(frame: &[u8]) -> Result<Vec<(u32, Option<&[u8]>)>, Malformed> {
+    type Read<'f> = Vec<(u32, Option<&'f [u8]>)>;
+
+    fn all(frame: &[u8]) -> Result<Read<'_>, Malformed> {
         let mut fields = Fields::of_frame(frame);
         let mut read = Vec::new();
         while let Some(field) = fields.next()? {

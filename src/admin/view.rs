@@ -1,0 +1,198 @@
+//! The catalog's things as the admin API shows them: in the words of their documents, without
+//! what is or tells a credential, and without the values of header templates.
+
+use serde_json::{Value, json};
+
+use crate::catalog::Catalog;
+use crate::catalog::model::{
+    Api, Application, ApplicationState, Direction, Enforcement, Limit, LimitKey, OnExceed,
+    Operation, Origin, Plan, PreflightRule, ScopeRule, SubscriptionRule, UnmatchedOperation,
+    UpstreamRules, Window, WindowAlignment,
+};
+use crate::header::HeaderName;
+
+/// An Api as lists show it.
+pub(super) fn api_summary(api: &Api) -> Value {
+    json!({
+        "id": api.id.as_str(),
+        "title": api.title,
+        "version": api.version,
+        "direction": direction(api.direction),
+        "hosts": hosts(api),
+        "basePath": base_path(api),
+        "enforcement": enforcement(api.enforcement),
+    })
+}
+
+/// An Api, whole.
+pub(super) fn api(api: &Api) -> Value {
+    let operations: Vec<Value> = api.operations.iter().map(operation).collect();
+    json!({
+        "id": api.id.as_str(),
+        "title": api.title,
+        "version": api.version,
+        "context": api.context,
+        "direction": direction(api.direction),
+        "hosts": hosts(api),
+        "basePath": base_path(api),
+        "precedence": api.precedence,
+        "enforcement": enforcement(api.enforcement),
+        "authenticators": api.authenticators,
+        "subscription": match api.subscription {
+            SubscriptionRule::Required => "required",
+            SubscriptionRule::Optional => "optional",
+            SubscriptionRule::NotNeeded => "none",
+        },
+        "operations": operations,
+        "unmatchedOperation": match api.unmatched_operation {
+            UnmatchedOperation::Deny => "deny",
+            UnmatchedOperation::Allow => "allow",
+        },
+        "preflight": match api.preflight {
+            PreflightRule::Deny => "deny",
+            PreflightRule::Pass => "pass",
+        },
+        "upstream": upstream(&api.upstream),
+        "origin": origin(&api.origin),
+    })
+}
+
+/// An application, without its keys and its app id.
+pub(super) fn application(application: &Application, catalog: &Catalog) -> Value {
+    let clients: Vec<Value> = application
+        .clients
+        .iter()
+        .map(|client| json!({ "issuer": client.issuer, "clientId": client.client_id }))
+        .collect();
+    let api_keys: Vec<Value> = application
+        .api_keys
+        .iter()
+        .map(|key| json!({ "name": key.name, "expires": key.expires }))
+        .collect();
+    let subscriptions: Vec<Value> = application
+        .subscriptions
+        .iter()
+        .map(|(api, subscription)| {
+            json!({
+                "api": catalog.api(*api).map(|api| api.id.as_str()),
+                "plan": subscription.plan.as_ref().map(|plan| plan.as_str()),
+                "state": subscription.state.name(),
+                "validUntil": subscription.valid_until,
+            })
+        })
+        .collect();
+    json!({
+        "id": application.id.as_str(),
+        "owner": application.owner,
+        "state": match application.state {
+            ApplicationState::Active => "active",
+            ApplicationState::Suspended => "suspended",
+        },
+        "clients": clients,
+        "apiKeys": api_keys,
+        "hasAppId": application.app_id.is_some(),
+        "appKeyCount": application.app_keys.len(),
+        "subscriptions": subscriptions,
+        "origin": origin(&application.origin),
+    })
+}
+
+/// A plan.
+pub(super) fn plan(plan: &Plan) -> Value {
+    let limits: Vec<Value> = plan.limits.iter().map(limit).collect();
+    json!({
+        "id": plan.id.as_str(),
+        "limits": limits,
+        "onExceed": match plan.on_exceed {
+            OnExceed::Deny => "deny",
+            OnExceed::Report => "report",
+        },
+        "origin": origin(&plan.origin),
+    })
+}
+
+fn operation(operation: &Operation) -> Value {
+    let scopes = match &operation.scopes {
+        ScopeRule::None => Value::Null,
+        ScopeRule::AnyOf(scopes) => json!({ "anyOf": scopes }),
+        ScopeRule::AllOf(scopes) => json!({ "allOf": scopes }),
+    };
+    json!({
+        "methods": operation.methods,
+        "path": operation.path.text,
+        "scopes": scopes,
+        "authenticators": operation.authenticators,
+    })
+}
+
+fn limit(limit: &Limit) -> Value {
+    let key = match &limit.key {
+        LimitKey::Application => "application".to_owned(),
+        LimitKey::Subscription => "subscription".to_owned(),
+        LimitKey::Api => "api".to_owned(),
+        LimitKey::Operation => "operation".to_owned(),
+        LimitKey::Subject => "subject".to_owned(),
+        LimitKey::Address => "address".to_owned(),
+        LimitKey::Claim(claim) => format!("claims.{claim}"),
+    };
+    json!({
+        "amount": limit.amount,
+        "per": match limit.per {
+            Window::Second => "second",
+            Window::Minute => "minute",
+            Window::Hour => "hour",
+            Window::Day => "day",
+            Window::Week => "week",
+            Window::Month => "month",
+            Window::Year => "year",
+            Window::Ever => "ever",
+        },
+        "burst": limit.burst,
+        "key": key,
+        "window": match limit.alignment {
+            WindowAlignment::Calendar => "calendar",
+            WindowAlignment::Sliding => "sliding",
+        },
+    })
+}
+
+fn upstream(rules: &UpstreamRules) -> Value {
+    let names = |headers: &mut dyn Iterator<Item = &HeaderName>| -> Vec<Value> {
+        headers.map(|name| json!(name.as_str())).collect()
+    };
+    json!({
+        "headers": names(&mut rules.headers.iter().map(|(name, _)| name)),
+        "removeHeaders": names(&mut rules.remove_headers.iter()),
+        "keepCredential": rules.keep_credential,
+        "responseHeaders": names(&mut rules.response_headers.iter().map(|(name, _)| name)),
+    })
+}
+
+fn origin(origin: &Origin) -> Value {
+    json!({ "source": origin.source, "file": origin.file, "line": origin.line })
+}
+
+fn hosts(api: &Api) -> Vec<String> {
+    api.hosts.iter().map(ToString::to_string).collect()
+}
+
+fn base_path(api: &Api) -> &str {
+    match api.base_path.as_str() {
+        "" => "/",
+        path => path,
+    }
+}
+
+const fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    }
+}
+
+const fn enforcement(enforcement: Enforcement) -> &'static str {
+    match enforcement {
+        Enforcement::Enforce => "enforce",
+        Enforcement::Shadow => "shadow",
+    }
+}

@@ -1,0 +1,323 @@
+//! The wiring: builds every part from the configuration, starts every task, and owns the order in
+//! which the process starts and ends. Nothing here decides about a request.
+
+mod reporting;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+
+use crate::admin::access::{Access, AdminToken};
+use crate::admin::{self, AdminState, observe};
+use crate::authentication::config::{BuildContext, build_all};
+use crate::authentication::key_refresh::KeySources;
+use crate::authorization::Authorization;
+use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
+use crate::check::Checker;
+use crate::check::service::{AuthorizationService, CheckLimits, Shared};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::load::Loaded;
+use crate::config::reader::Reader;
+use crate::listener::accept::Incoming;
+use crate::listener::health::Health;
+use crate::listener::{AdminListener, ListenerConfig, check, web};
+use crate::readiness::Readiness;
+use crate::shutdown::{Servers, Shutdown, Signals};
+use crate::snapshot::{Snapshot, SnapshotReader};
+use crate::task::Tasks;
+use crate::telemetry::logging::LogLevel;
+use crate::telemetry::metrics::Metrics;
+use crate::usage::Recorder;
+
+/// The running process.
+#[derive(Debug)]
+pub struct App {
+    parts: Parts,
+    addresses: BTreeMap<String, String>,
+}
+
+/// What the parts of the process share.
+#[derive(Debug)]
+struct Parts {
+    config: Config,
+    tasks: Tasks,
+    readiness: Readiness,
+    metrics: Metrics,
+    key_sources: KeySources,
+    sync: Arc<CatalogSync>,
+    snapshots: SnapshotReader,
+    recorder: Recorder,
+    servers: Servers,
+    log_level: LogLevel,
+    base: std::path::PathBuf,
+}
+
+/// Installs the cryptography that TLS and tokens use; once a process.
+pub fn install_cryptography() {
+    // an error means that it has been installed before
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
+/// Reads the catalog and builds the authenticators for the first time.
+///
+/// # Errors
+/// Everything that is wrong ([`crate::problem::Problems`]).
+pub fn load_catalog(
+    loaded: Loaded,
+    key_sources: KeySources,
+    clock: Clock,
+) -> anyhow::Result<(CatalogSync, Snapshot)> {
+    let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
+        findings.within("authenticators", |findings| {
+            let clock = clock.clone();
+            let mut context = BuildContext {
+                reader,
+                findings,
+                clock,
+                key_sources: &key_sources,
+            };
+            // none means that something is wrong, which the findings have been told
+            build_all(&config.authenticators, &mut context).unwrap_or_default()
+        })
+    });
+    Ok(CatalogSync::load_first(loaded, build)?)
+}
+
+impl App {
+    /// Starts everything: the catalog first, the ports last.
+    ///
+    /// # Errors
+    /// Where the catalog is invalid or a port cannot be had.
+    pub async fn start(loaded: Loaded, log_level: LogLevel, clock: Clock) -> anyhow::Result<Self> {
+        for warning in loaded.warnings.iter() {
+            tracing::warn!(warning = %warning, "configuration");
+        }
+        let config = loaded.config.clone();
+        let base = loaded.base();
+        let (tasks, readiness) = (Tasks::new(), Readiness::new());
+        // held until every key source has begun, each of which holds readiness itself from then on
+        let starting = readiness.hold("starting");
+        let metrics = Metrics::new(clock.now());
+        let key_sources = KeySources::online(tasks.clone(), readiness.clone());
+        let (sync, first) = load_catalog(loaded, key_sources.clone(), clock.clone())?;
+        let (recorder, decision_log) =
+            Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
+        tasks.streaming("decision_log", decision_log.run()).keep();
+        let parts = Parts {
+            sync: Arc::new(sync),
+            snapshots: SnapshotReader::new(first),
+            servers: Servers::new(),
+            config,
+            tasks,
+            readiness,
+            metrics,
+            key_sources,
+            recorder,
+            log_level,
+            base,
+        };
+        let addresses = parts.listen(Authorization::new(clock)).await?;
+        parts.start_tasks();
+        drop(starting);
+        Ok(Self { parts, addresses })
+    }
+
+    /// The address of each listener.
+    #[must_use]
+    pub fn addresses(&self) -> &BTreeMap<String, String> {
+        &self.addresses
+    }
+
+    /// Writes the address of each listener as JSON, whole, so that a reader never sees half.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_addresses(&self, path: &Path) -> anyhow::Result<()> {
+        let draft = path.with_extension("draft");
+        std::fs::write(&draft, serde_json::to_vec(&self.addresses)?)?;
+        Ok(std::fs::rename(draft, path)?)
+    }
+
+    /// Serves until a signal, then ends in order; a second signal ends at once.
+    ///
+    /// # Errors
+    /// Where a task or listener ended although nobody stopped it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
+        let failed = tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+            task = self.parts.tasks.ended() => Some(task),
+        };
+        let checks = &self.parts.config.checks;
+        let shutdown = Shutdown {
+            drain_delay: if failed.is_some() {
+                Duration::ZERO
+            } else {
+                checks.drain_delay.0
+            },
+            grace: checks.drain_grace.0,
+            readiness: self.parts.readiness,
+            servers: self.parts.servers,
+            recorder: self.parts.recorder,
+            tasks: self.parts.tasks,
+        };
+        tokio::select! {
+            () = shutdown.run() => {}
+            signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+        }
+        match failed {
+            Some(task) => anyhow::bail!("task `{task}` ended"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Parts {
+    /// Every task of the process but the listeners, which [`Servers::run`] starts, the decision
+    /// log, and the refresh of each key set, which [`KeySources`] starts.
+    fn start_tasks(&self) {
+        Arc::clone(&self.sync)
+            .watch(self.snapshots.clone(), &self.tasks)
+            .keep();
+        let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
+        self.tasks.streaming("catalog_metrics", reporting).keep();
+        let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
+        self.tasks.detached(async move {
+            tokio::time::sleep(grace).await;
+            readiness.waive();
+        });
+    }
+
+    /// Opens every port before any is served.
+    async fn listen(
+        &self,
+        authorization: Authorization,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut opened = Vec::new();
+        for (name, config) in &self.config.listeners {
+            let limits = match config {
+                ListenerConfig::Check(listener) => listener.accept_limits(),
+                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => web::accept_limits(),
+            };
+            let name: Arc<str> = name.as_str().into();
+            opened.push((
+                config,
+                Incoming::bind(&name, config.address(), limits, &self.metrics).await?,
+            ));
+        }
+        let health = Health::new().await;
+        self.tasks
+            .streaming("health", health.clone().follow(self.readiness.clone()))
+            .keep();
+        let shared = self.shared(authorization);
+        reporting::sample(&self.metrics, &shared, &self.key_sources, &self.tasks);
+        let mut addresses = BTreeMap::new();
+        for (config, incoming) in opened {
+            addresses.insert(
+                incoming.name().as_ref().to_owned(),
+                incoming.address().to_string(),
+            );
+            self.serve(config, incoming, &shared, &health)?;
+        }
+        Ok(addresses)
+    }
+
+    fn serve(
+        &self,
+        config: &ListenerConfig,
+        incoming: Incoming,
+        shared: &Arc<Shared>,
+        health: &Health,
+    ) -> anyhow::Result<()> {
+        let name = Arc::clone(incoming.name());
+        match config.clone() {
+            ListenerConfig::Check(listener) => {
+                let service = AuthorizationService::new(
+                    Arc::clone(shared),
+                    Arc::clone(&name),
+                    listener.rules(),
+                );
+                let (health, stop) = (health.clone(), self.servers.stop());
+                let server =
+                    async move { check::serve(&listener, incoming, service, health, stop).await };
+                self.servers.run(&self.tasks, &name, server);
+            }
+            ListenerConfig::Admin(listener) => {
+                let router = admin::router(self.admin_state(), self.access(&name, &listener)?);
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
+            }
+            ListenerConfig::Observe(_) => {
+                let router = observe::router(self.readiness.clone(), self.metrics.clone());
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
+            }
+        }
+        Ok(())
+    }
+
+    fn shared(&self, authorization: Authorization) -> Arc<Shared> {
+        let checks = &self.config.checks;
+        Arc::new(Shared {
+            checker: Checker::new(authorization),
+            snapshots: self.snapshots.clone(),
+            recorder: self.recorder.clone(),
+            permits: Semaphore::new(checks.max_concurrent.min(Semaphore::MAX_PERMITS)),
+            limits: CheckLimits {
+                deadline: checks.deadline.0,
+                max_message: checks.max_message.0,
+                decision_header: checks.decision_header(),
+            },
+        })
+    }
+
+    fn access(&self, name: &str, listener: &AdminListener) -> anyhow::Result<Access> {
+        let mut reader = Reader::new(&self.base);
+        let token = listener
+            .token
+            .as_ref()
+            .map(|token| token.load(&mut reader))
+            .transpose();
+        let token =
+            token.with_context(|| format!("the token of listener `{name}` cannot be had"))?;
+        Access::new(&listener.address, token.as_ref().map(AdminToken::new))
+    }
+
+    fn admin_state(&self) -> AdminState {
+        let (status, problems, key_sources) = (
+            Arc::clone(&self.sync),
+            Arc::clone(&self.sync),
+            self.key_sources.clone(),
+        );
+        let nudge = Arc::clone(&self.sync);
+        AdminState {
+            snapshots: self.snapshots.clone(),
+            tasks: self.tasks.clone(),
+            readiness: self.readiness.clone(),
+            catalog_status: Arc::new(move || reporting::told(&status.status())),
+            problems: Arc::new(move || reporting::told(&problems.status().problems())),
+            key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
+            log_level: self.log_level.clone(),
+            nudge_reload: nudge.nudger(),
+        }
+    }
+}
+
+/// A web listener takes part in the process to its very end, so that probes are answered; it is
+/// stopped with the tasks.
+async fn web_task(incoming: Incoming, router: axum::Router) {
+    if let Err(error) = web::serve(incoming, router).await {
+        tracing::error!(error = format!("{error:#}"), "listener ended");
+    }
+}

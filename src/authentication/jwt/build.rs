@@ -1,0 +1,175 @@
+//! A [`JwtConfig`] becomes a [`JwtAuthenticator`]: its files are read and its key source started.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use url::Url;
+
+use super::claims::{AudienceRule, ClaimPath, ClaimRules};
+use super::config::{
+    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
+    SubscriptionsConfig,
+};
+use super::unverified::TokenTypes;
+use super::{JwtAuthenticator, Keys};
+use crate::authentication::algorithm::Algorithm;
+use crate::authentication::config::{BuildContext, build_places};
+use crate::authentication::key_refresh::{KeyPlace, KeySourceConfig};
+use crate::authentication::key_set::{KeySet, KeySetError, MAX_BYTES};
+use crate::authentication::principal::SubscriptionSource;
+use crate::config::findings::Findings;
+use crate::config::value::HumanDuration;
+use crate::http_client::Schemes;
+
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+const DEFAULT_COOLDOWN: HumanDuration = HumanDuration(Duration::from_secs(10));
+const DEFAULT_MAX_TOKEN: usize = 8 * 1024;
+
+impl JwtConfig {
+    /// Makes the authenticator called `name`, which takes the tokens of an issuer alone or not.
+    pub(in crate::authentication) fn build(
+        &self,
+        name: &str,
+        issuer_is_shared: bool,
+        context: &mut BuildContext<'_>,
+    ) -> Option<JwtAuthenticator> {
+        let keys = self.build_keys(context)?;
+        let asymmetric = || {
+            let all = Algorithm::ALL.into_iter();
+            all.filter(|algorithm| !algorithm.is_symmetric()).collect()
+        };
+        Some(JwtAuthenticator {
+            name: name.into(),
+            places: build_places(&self.credentials)?,
+            max_token: self.max_token.map_or(DEFAULT_MAX_TOKEN, |size| size.0),
+            issuer_is_shared,
+            types: match &self.types {
+                None => TokenTypes::Default,
+                Some(types) => TokenTypes::listed(types),
+            },
+            algorithms: self.algorithms.clone().unwrap_or_else(asymmetric),
+            keys,
+            rules: self.build_rules(),
+            subscriptions: match self.subscriptions {
+                SubscriptionsConfig::Catalog => SubscriptionSource::Catalog,
+                SubscriptionsConfig::Token => SubscriptionSource::Token,
+                SubscriptionsConfig::TokenThenCatalog => SubscriptionSource::TokenThenCatalog,
+            },
+            clock: context.clock.clone(),
+        })
+    }
+
+    fn build_keys(&self, context: &mut BuildContext<'_>) -> Option<Keys> {
+        let algorithms = self.algorithms.as_deref().unwrap_or_default();
+        let BuildContext {
+            reader, findings, ..
+        } = context;
+        match &self.keys {
+            KeysConfig::Discovery => {
+                let issuer = self.issuer.as_str().into();
+                self.build_source(KeyPlace::Discovery { issuer }, context)
+            }
+            KeysConfig::JwksUrl(address) => {
+                let address = Url::parse(address).ok()?;
+                self.build_source(KeyPlace::Jwks(address), context)
+            }
+            KeysConfig::Jwks(document) => KeySet::from_jwks(document).ok().map(Keys::Fixed),
+            KeysConfig::JwksFile(path) => findings.within("keys.jwksFile", |findings| {
+                let bytes = found(reader.read(path, MAX_BYTES), findings)?;
+                let document = found(crate::json::parse(&bytes), findings)?;
+                report_keys(KeySet::from_jwks(&document), findings).map(Keys::Fixed)
+            }),
+            KeysConfig::PemFile(path) => findings.within("keys.pemFile", |findings| {
+                let text = found(reader.read(path, MAX_BYTES), findings)?;
+                report_keys(KeySet::from_pem(&text), findings).map(Keys::Fixed)
+            }),
+            KeysConfig::Secret(source) => findings.within("keys.secret", |findings| {
+                let secret = found(source.load(reader), findings)?;
+                report_keys(KeySet::from_secret(&secret, algorithms), findings).map(Keys::Fixed)
+            }),
+        }
+    }
+
+    fn build_source(&self, place: KeyPlace, context: &mut BuildContext<'_>) -> Option<Keys> {
+        let or = |set: Option<HumanDuration>, default: HumanDuration| set.unwrap_or(default).0;
+        let config = KeySourceConfig {
+            place,
+            schemes: if self.allow_http_issuer {
+                Schemes::HttpsAndHttp
+            } else {
+                Schemes::Https
+            },
+            refresh_interval: or(self.refresh_interval, DEFAULT_REFRESH_INTERVAL),
+            max_stale: or(self.max_stale, DEFAULT_MAX_STALE),
+            unknown_key_cooldown: or(self.unknown_key_cooldown, DEFAULT_COOLDOWN),
+        };
+        let started = context.key_sources.get_or_start(config);
+        context
+            .findings
+            .within("keys", |findings| found(started, findings))
+            .map(Keys::Fetched)
+    }
+
+    fn build_rules(&self) -> ClaimRules {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let named = |claim: &Option<String>, defaults: &[&str]| -> Vec<ClaimPath> {
+            match claim {
+                Some(path) => vec![ClaimPath::new(path)],
+                None => defaults.iter().copied().map(ClaimPath::new).collect(),
+            }
+        };
+        let one = |claim: &Option<String>, default: &str| {
+            ClaimPath::new(claim.as_deref().unwrap_or(default))
+        };
+        let claims = &self.claims;
+        let token_counts = self.subscriptions != SubscriptionsConfig::Catalog;
+        let application = token_counts || claims.application.is_some();
+        ClaimRules {
+            issuer: self.issuer.as_str().into(),
+            audience: match (&self.audiences, self.audience) {
+                (Some(audiences), _) => {
+                    AudienceRule::AnyOf(audiences.iter().map(|one| one.as_str().into()).collect())
+                }
+                (None, Some(AudienceConfig::ClientId)) => AudienceRule::ClientId,
+                (None, Some(AudienceConfig::Any)) => AudienceRule::Any,
+                // refused by `check`; nobody is let in by it
+                (None, None) => AudienceRule::AnyOf(Vec::new()),
+            },
+            leeway_seconds: seconds(self.leeway.map_or(DEFAULT_LEEWAY, |leeway| leeway.0)),
+            max_lifetime_seconds: self.max_lifetime.map(|most| seconds(most.0)),
+            required: self
+                .required_claims
+                .iter()
+                .map(|path| ClaimPath::new(path))
+                .collect(),
+            client_id: named(&claims.client_id, &["azp", "client_id", "consumerKey"]),
+            subject: one(&claims.subject, "sub"),
+            scopes: named(&claims.scopes, &["scope", "scp"]),
+            subscriptions: token_counts.then(|| one(&claims.subscriptions, "subscribedAPIs")),
+            application: application.then(|| one(&claims.application, "application")),
+        }
+    }
+}
+
+/// `result`, or what is wrong with it.
+fn found<T, E: Display>(result: Result<T, E>, findings: &mut Findings) -> Option<T> {
+    result
+        .map_err(|error| findings.wrong("", error.to_string()))
+        .ok()
+}
+
+/// A set that was read with the configuration; one without any key is a mistake there.
+pub(super) fn report_keys(
+    keys: Result<KeySet, KeySetError>,
+    findings: &mut Findings,
+) -> Option<KeySet> {
+    let keys = found(keys, findings)?;
+    for skipped in keys.skipped() {
+        findings.warn("", format!("not used: {skipped}"));
+    }
+    if keys.is_empty() {
+        findings.wrong("", "there is no key that can be used");
+        return None;
+    }
+    Some(keys)
+}

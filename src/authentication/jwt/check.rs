@@ -1,0 +1,176 @@
+//! What is wrong with a [`JwtConfig`], found without reading anything else.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::build::report_keys;
+use super::claims::ClaimPath;
+use super::config::{
+    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
+    SubscriptionsConfig,
+};
+use crate::authentication::config::check_places;
+use crate::authentication::key_set::KeySet;
+use crate::config::findings::Findings;
+
+const MAX_LEEWAY: Duration = Duration::from_secs(120);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_MAX_TOKEN: usize = 16 * 1024;
+
+impl JwtConfig {
+    /// Finds what is wrong, without reading anything else.
+    pub fn check(&self, findings: &mut Findings) {
+        self.check_issuer(findings);
+        self.check_audience(findings);
+        self.check_algorithms(findings);
+        check_places("credentials", &self.credentials, findings);
+        self.check_claims(findings);
+        if self.types.as_ref().is_some_and(Vec::is_empty) {
+            findings.wrong("types", "name a type, or leave it out");
+        }
+        if self.leeway.is_some_and(|leeway| leeway.0 > MAX_LEEWAY) {
+            findings.wrong("leeway", "at most 120s");
+        }
+        if self.max_lifetime.is_some_and(|most| most.0.is_zero()) {
+            findings.wrong("maxLifetime", "no token lives so short");
+        }
+        for (path, duration) in [
+            ("refreshInterval", self.refresh_interval),
+            ("maxStale", self.max_stale),
+            ("unknownKeyCooldown", self.unknown_key_cooldown),
+        ] {
+            if duration.is_some_and(|duration| duration.0 < MIN_INTERVAL) {
+                findings.wrong(path, "at least 1s");
+            }
+        }
+        let every = self.refresh_interval.unwrap_or(DEFAULT_REFRESH_INTERVAL);
+        let most = self.max_stale.unwrap_or(DEFAULT_MAX_STALE);
+        if most.0 < every.0.saturating_mul(2) {
+            findings.wrong("maxStale", "at least twice `refreshInterval`");
+        }
+        if let Some(size) = self.max_token
+            && !(1..=MAX_MAX_TOKEN).contains(&size.0)
+        {
+            findings.wrong("maxToken", "from 1B to 16KiB");
+        }
+    }
+
+    fn check_issuer(&self, findings: &mut Findings) {
+        if self.issuer.is_empty() {
+            findings.wrong("issuer", "cannot be empty");
+        }
+        if self.allow_http_issuer {
+            findings.warn(
+                "allowHttpIssuer",
+                "keys may be fetched by plain http: whoever is on the way can make tokens",
+            );
+        }
+        match &self.keys {
+            KeysConfig::Discovery => self.check_address("issuer", &self.issuer, findings),
+            KeysConfig::JwksUrl(address) => self.check_address("keys.jwksUrl", address, findings),
+            // an issuer whose keys are here is a name, and need not be an address
+            KeysConfig::Jwks(document) => findings.within("keys.jwks", |findings| {
+                report_keys(KeySet::from_jwks(document), findings);
+            }),
+            KeysConfig::JwksFile(_) | KeysConfig::PemFile(_) | KeysConfig::Secret(_) => {}
+        }
+    }
+
+    fn check_address(&self, path: &str, address: &str, findings: &mut Findings) {
+        let Ok(address) = Url::parse(address) else {
+            return findings.wrong(path, "must be an address, such as https://idp.example");
+        };
+        match address.scheme() {
+            "https" => {}
+            "http" if self.allow_http_issuer => {}
+            "http" => findings.wrong(path, "must be https; for tests, set `allowHttpIssuer`"),
+            _ => findings.wrong(path, "must be https"),
+        }
+        if !address.username().is_empty() || address.password().is_some() {
+            findings.wrong(path, "cannot hold a user name or password");
+        }
+        if address.fragment().is_some() || (path == "issuer" && address.query().is_some()) {
+            findings.wrong(path, "cannot have a query or fragment");
+        }
+    }
+
+    fn check_audience(&self, findings: &mut Findings) {
+        match (&self.audiences, self.audience) {
+            (None, None) => findings.wrong(
+                "audiences",
+                "is needed: name what your issuer puts into `aud` for this service, or set \
+                 `audience: clientId` where it puts the client there",
+            ),
+            (Some(_), Some(_)) => findings.wrong("audience", "give `audiences` or `audience`"),
+            (Some(audiences), None) if audiences.is_empty() => {
+                findings.wrong("audiences", "name at least one");
+            }
+            (Some(audiences), None) => {
+                for (at, audience) in audiences.iter().enumerate() {
+                    if audience.is_empty() {
+                        findings.wrong(&format!("audiences[{at}]"), "cannot be empty");
+                    } else if audiences.iter().take(at).any(|other| other == audience) {
+                        findings.wrong(&format!("audiences[{at}]"), "stands twice");
+                    }
+                }
+            }
+            (None, Some(AudienceConfig::Any)) => findings.warn(
+                "audience",
+                "tokens that the issuer made for any other service are taken",
+            ),
+            (None, Some(AudienceConfig::ClientId)) => {}
+        }
+    }
+
+    fn check_algorithms(&self, findings: &mut Findings) {
+        let with_secret = matches!(self.keys, KeysConfig::Secret(_));
+        let Some(algorithms) = &self.algorithms else {
+            if with_secret {
+                findings.wrong("algorithms", "name HS256, HS384 or HS512 for the secret");
+            }
+            return;
+        };
+        if algorithms.is_empty() {
+            findings.wrong("algorithms", "name at least one, or leave it out");
+        }
+        for (at, algorithm) in algorithms.iter().enumerate() {
+            let path = format!("algorithms[{at}]");
+            match (algorithm.is_symmetric(), with_secret) {
+                (true, false) => findings.wrong(&path, "is only for `keys: { secret: … }`"),
+                (false, true) => findings.wrong(&path, "is not for a secret: HS256, HS384, HS512"),
+                (true, true) | (false, false) => {}
+            }
+            if algorithms.iter().take(at).any(|other| other == algorithm) {
+                findings.wrong(&path, "stands twice");
+            }
+        }
+    }
+
+    fn check_claims(&self, findings: &mut Findings) {
+        let claims = &self.claims;
+        let named = [
+            ("claims.clientId", &claims.client_id),
+            ("claims.subject", &claims.subject),
+            ("claims.scopes", &claims.scopes),
+            ("claims.subscriptions", &claims.subscriptions),
+            ("claims.application", &claims.application),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(at, path)| Some((at.to_owned(), path.as_ref()?)));
+        let required = self.required_claims.iter().enumerate();
+        let required = required.map(|(at, path)| (format!("requiredClaims[{at}]"), path));
+        for (at, path) in named.chain(required) {
+            if !ClaimPath::is_valid(path) {
+                findings.wrong(&at, "must be a claim, or names joined by dots");
+            }
+        }
+        if claims.subscriptions.is_some() && self.subscriptions == SubscriptionsConfig::Catalog {
+            findings.wrong(
+                "claims.subscriptions",
+                "is not read: set `subscriptions` to `token` or `tokenThenCatalog`",
+            );
+        }
+    }
+}

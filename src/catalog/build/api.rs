@@ -1,0 +1,306 @@
+//! One Api of its document.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::authentication::ANONYMOUS;
+use crate::catalog::build::report::{Report, Site};
+use crate::catalog::build::{Known, origin, path, upstream};
+use crate::catalog::model::{
+    Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Operation, PreflightRule, ScopeRule,
+    SubscriptionRule, UnmatchedOperation,
+};
+use crate::catalog::source::choice::{
+    DirectionDocument, EnforcementDocument, PreflightDocument, SubscriptionRuleDocument,
+    UnmatchedOperationDocument,
+};
+use crate::catalog::source::document::{ApiDocument, ApiSpec, OperationDocument, ScopesDocument};
+use crate::check::request::Host;
+use crate::config::findings::Findings;
+use crate::header::is_token_byte;
+
+/// The Api of `document`; reports what is wrong with it.
+pub(super) fn build(
+    site: Site<'_>,
+    document: &ApiDocument,
+    known: &Known,
+    report: &mut Report,
+) -> Option<Api> {
+    let mut findings = Findings::new();
+    let api = findings.within("spec", |findings| read(site, document, known, findings));
+    report.add(site, &findings);
+    api.filter(|_| findings.count() == 0)
+}
+
+fn read(
+    site: Site<'_>,
+    document: &ApiDocument,
+    known: &Known,
+    findings: &mut Findings,
+) -> Option<Api> {
+    let spec = &document.spec;
+    check_texts(spec, findings);
+    let hosts = hosts(&spec.hosts, findings);
+    let base_path: Option<BasePath> = path::base_path(&spec.base_path)
+        .map_err(|message| findings.wrong("basePath", message))
+        .ok();
+    let authenticators = authenticators("authenticators", &spec.authenticators, known, findings);
+    if spec.subscription == SubscriptionRuleDocument::Required
+        && spec.authenticators.iter().all(|name| name == ANONYMOUS)
+        && !spec.authenticators.is_empty()
+    {
+        findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
+    }
+    let operations = operations(spec, known, findings);
+    let upstream = upstream::read(&spec.upstream, &spec.authenticators, known, findings);
+    Some(Api {
+        id: ApiId::new(&document.metadata.namespace, &document.metadata.name),
+        title: spec.title.as_str().into(),
+        version: spec.version.as_str().into(),
+        context: spec.context.as_deref().map(Into::into),
+        direction: match spec.direction {
+            DirectionDocument::Inbound => Direction::Inbound,
+            DirectionDocument::Outbound => Direction::Outbound,
+        },
+        hosts,
+        base_path: base_path?,
+        precedence: spec.precedence,
+        enforcement: match spec.enforcement {
+            EnforcementDocument::Enforce => Enforcement::Enforce,
+            EnforcementDocument::Shadow => Enforcement::Shadow,
+        },
+        authenticators,
+        subscription: match spec.subscription {
+            SubscriptionRuleDocument::Required => SubscriptionRule::Required,
+            SubscriptionRuleDocument::Optional => SubscriptionRule::Optional,
+            SubscriptionRuleDocument::None => SubscriptionRule::NotNeeded,
+        },
+        operations,
+        unmatched_operation: match spec.unmatched_operation {
+            UnmatchedOperationDocument::Deny => UnmatchedOperation::Deny,
+            UnmatchedOperationDocument::Allow => UnmatchedOperation::Allow,
+        },
+        preflight: match spec.preflight {
+            PreflightDocument::Deny => PreflightRule::Deny,
+            PreflightDocument::Pass => PreflightRule::Pass,
+        },
+        upstream,
+        origin: origin(site),
+    })
+}
+
+fn check_texts(spec: &ApiSpec, findings: &mut Findings) {
+    let context = spec.context.as_deref().unwrap_or("-");
+    for (field, text) in [
+        ("title", &*spec.title),
+        ("version", &spec.version),
+        ("context", context),
+    ] {
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            findings.wrong(field, "it must be text without control characters");
+        }
+    }
+}
+
+fn hosts(hosts: &[String], findings: &mut Findings) -> Vec<HostPattern> {
+    if hosts.is_empty() {
+        findings.wrong("hosts", "name a host at least; \"*\" is every host");
+    }
+    let mut patterns = Vec::with_capacity(hosts.len());
+    for (at, host) in hosts.iter().enumerate() {
+        match host_pattern(host) {
+            Ok(pattern) if patterns.contains(&pattern) => {
+                findings.wrong(&format!("hosts[{at}]"), format!("`{host}` stands twice"));
+            }
+            Ok(pattern) => patterns.push(pattern),
+            Err(message) => findings.wrong(&format!("hosts[{at}]"), message),
+        }
+    }
+    patterns
+}
+
+fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    if text == "*" {
+        return Ok(HostPattern::Any);
+    }
+    let (name, is_suffix) = match text.strip_prefix("*.") {
+        Some(name) => (name, true),
+        None => (text, false),
+    };
+    if name.contains('*') {
+        return Err(format!(
+            "`{text}`: a `*` stands alone or as the whole first label, as in *.example.com"
+        ));
+    }
+    let after_address = name
+        .rfind(']')
+        .map_or(name, |end| name.get(end..).unwrap_or(name));
+    if after_address.contains(':') {
+        return Err(format!(
+            "`{text}`: a host has no port, and an IPv6 address stands in brackets"
+        ));
+    }
+    let host = Host::parse(name).map_err(|reason| format!("`{text}`: {reason}"))?;
+    match (is_suffix, host.as_str().starts_with('[')) {
+        (true, true) => Err(format!("`{text}`: an address has no subdomains")),
+        (true, false) => Ok(HostPattern::Suffix(host.as_str().into())),
+        (false, _) => Ok(HostPattern::Exact(host.as_str().into())),
+    }
+}
+
+fn authenticators(
+    field: &str,
+    names: &[String],
+    known: &Known,
+    findings: &mut Findings,
+) -> Vec<Arc<str>> {
+    if names.is_empty() {
+        findings.wrong(
+            field,
+            "name an authenticator at least; `anonymous` lets everybody in",
+        );
+    }
+    let mut found: Vec<Arc<str>> = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        match known.authenticators.get_key_value(name.as_str()) {
+            Some((name, _)) if found.contains(name) => {
+                findings.wrong(&format!("{field}[{at}]"), format!("`{name}` stands twice"));
+            }
+            Some((name, _)) => found.push(Arc::clone(name)),
+            None => {
+                let names: Vec<&str> = known.authenticators.keys().map(AsRef::as_ref).collect();
+                findings.wrong(
+                    &format!("{field}[{at}]"),
+                    format!(
+                        "there is no authenticator `{name}` in the configuration; there are {}",
+                        names.join(", ")
+                    ),
+                );
+            }
+        }
+    }
+    found
+}
+
+fn operations(spec: &ApiSpec, known: &Known, findings: &mut Findings) -> Vec<Operation> {
+    if spec.operations.is_empty() && spec.unmatched_operation == UnmatchedOperationDocument::Deny {
+        findings.wrong("operations", "an api without operations denies everything; name operations, or write `unmatchedOperation: allow`");
+    }
+    let mut seen: HashMap<(String, String), usize> = HashMap::new();
+    let mut operations = Vec::with_capacity(spec.operations.len());
+    for (at, document) in spec.operations.iter().enumerate() {
+        let Some(operation) = findings.within(&format!("operations[{at}]"), |findings| {
+            operation(document, known, findings)
+        }) else {
+            continue;
+        };
+        let shape = path::shape(&operation.path);
+        let any = [Box::from("")];
+        let methods = if operation.methods.is_empty() {
+            &any[..]
+        } else {
+            &operation.methods
+        };
+        for method in methods {
+            let first = *seen
+                .entry((shape.clone(), method.to_string()))
+                .or_insert(at);
+            if first != at {
+                findings.wrong(
+                    &format!("operations[{at}]"),
+                    format!(
+                        "never matches: operations[{first}] has the same {} and paths",
+                        if method.is_empty() { "methods" } else { method }
+                    ),
+                );
+            }
+        }
+        operations.push(operation);
+    }
+    operations
+}
+
+fn operation(
+    document: &OperationDocument,
+    known: &Known,
+    findings: &mut Findings,
+) -> Option<Operation> {
+    let path = path::template(&document.path)
+        .map_err(|message| findings.wrong("path", message))
+        .ok();
+    Some(Operation {
+        methods: methods(document.methods.as_deref(), findings),
+        scopes: document.scopes.as_ref().map_or(ScopeRule::None, |scopes| {
+            findings.within("scopes", |findings| scope_rule(scopes, findings))
+        }),
+        authenticators: document
+            .authenticators
+            .as_ref()
+            .map(|names| authenticators("authenticators", names, known, findings)),
+        path: path?,
+    })
+}
+
+fn methods(methods: Option<&[String]>, findings: &mut Findings) -> Vec<Box<str>> {
+    let Some(methods) = methods else {
+        return Vec::new();
+    };
+    if methods.is_empty() {
+        findings.wrong(
+            "methods",
+            "name a method at least, or leave `methods` out for every method",
+        );
+    }
+    let mut seen = HashSet::new();
+    for (at, method) in methods.iter().enumerate() {
+        let message = if method.is_empty() || !method.bytes().all(is_token_byte) {
+            format!("`{method}` is no method")
+        } else if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            format!("`{method}` never matches: write it in upper case")
+        } else if !seen.insert(method) {
+            format!("`{method}` stands twice")
+        } else {
+            continue;
+        };
+        findings.wrong(&format!("methods[{at}]"), message);
+    }
+    methods
+        .iter()
+        .map(|method| method.as_str().into())
+        .collect()
+}
+
+fn scope_rule(scopes: &ScopesDocument, findings: &mut Findings) -> ScopeRule {
+    let (field, names, is_any) = match (&scopes.any_of, &scopes.all_of) {
+        (Some(names), None) => ("anyOf", names, true),
+        (None, Some(names)) => ("allOf", names, false),
+        _ => {
+            findings.wrong("", "write one of `anyOf` and `allOf`");
+            return ScopeRule::None;
+        }
+    };
+    if names.is_empty() {
+        findings.wrong(field, "name a scope at least, or leave `scopes` out");
+    }
+    for (at, name) in names.iter().enumerate() {
+        // RFC 6749 section 3.3
+        let is_scope = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if !is_scope {
+            findings.wrong(
+                &format!("{field}[{at}]"),
+                format!(
+                    "`{name}` is no scope: it has visible ASCII without space, quote and backslash"
+                ),
+            );
+        }
+    }
+    let scopes = names.iter().map(|name| name.as_str().into()).collect();
+    if is_any {
+        ScopeRule::AnyOf(scopes)
+    } else {
+        ScopeRule::AllOf(scopes)
+    }
+}

@@ -1,0 +1,146 @@
+//! What is wrong in the documents of all sources, by source.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::catalog::build::Refused;
+use crate::config::findings::Findings;
+use crate::config::yaml::YamlDocument;
+use crate::problem::Problem;
+
+/// How many problems are told in full; the rest is counted.
+const MAX_PROBLEMS: usize = 200;
+
+/// A document and the source it comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site<'a> {
+    /// The place of the source among the sources.
+    pub(super) source: usize,
+    /// Its name.
+    pub(super) name: &'a Arc<str>,
+    /// The document.
+    pub(super) yaml: &'a YamlDocument,
+}
+
+impl Site<'_> {
+    /// `file:line` of `path`.
+    pub(super) fn place(&self, path: &str) -> String {
+        format!("{}:{}", self.yaml.file(), self.yaml.line(path))
+    }
+}
+
+/// A place in a document, whose path is written out only where it is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot<'a> {
+    /// The document.
+    pub(super) site: Site<'a>,
+    /// The list: `spec.apiKeys`.
+    pub(super) list: &'static str,
+    /// The place in the list; none where it is no list.
+    pub(super) at: Option<usize>,
+    /// What follows: `.digest`.
+    pub(super) leaf: &'static str,
+}
+
+impl Spot<'_> {
+    /// The path.
+    pub(super) fn path(&self) -> String {
+        match self.at {
+            Some(at) => format!("{}[{at}]{}", self.list, self.leaf),
+            None => format!("{}{}", self.list, self.leaf),
+        }
+    }
+
+    /// `file:line`.
+    pub(super) fn place(&self) -> String {
+        self.site.place(&self.path())
+    }
+}
+
+/// Values that only one document may have.
+#[derive(Debug)]
+pub(super) struct Unique<'a, K> {
+    seen: HashMap<K, Spot<'a>>,
+}
+
+impl<K> Default for Unique<'_, K> {
+    fn default() -> Self {
+        Self {
+            seen: HashMap::new(),
+        }
+    }
+}
+
+impl<'a, K: Eq + Hash> Unique<'a, K> {
+    /// Takes `key` for `spot`; reports where another has it. The later source is the one at fault.
+    pub(super) fn claim(&mut self, key: K, spot: Spot<'a>, what: &str, report: &mut Report) {
+        match self.seen.get(&key) {
+            Some(first) => report.wrong(
+                spot.site,
+                &spot.path(),
+                format!("{what} stands already at {}", first.place()),
+            ),
+            None => {
+                self.seen.insert(key, spot);
+            }
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    problems: Vec<(usize, Problem)>,
+    warnings: Vec<Problem>,
+    /// Problems that are not told, by source: how many, and the file of the first.
+    more: HashMap<usize, (usize, Arc<str>)>,
+}
+
+impl Report {
+    /// Something is wrong at `path` of `site`.
+    pub(super) fn wrong(&mut self, site: Site<'_>, path: &str, message: impl Into<String>) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems
+                .push((site.source, site.yaml.problem(path, message)));
+        } else {
+            let file = || (0, Arc::clone(site.yaml.file()));
+            self.more.entry(site.source).or_insert_with(file).0 += 1;
+        }
+    }
+
+    /// Something is dangerous at `path` of `site`.
+    pub(super) fn warn(&mut self, site: Site<'_>, path: &str, message: impl Into<String>) {
+        if self.warnings.len() < MAX_PROBLEMS {
+            self.warnings.push(site.yaml.problem(path, message));
+        }
+    }
+
+    /// Adds what was found in the document of `site`.
+    pub(super) fn add(&mut self, site: Site<'_>, findings: &Findings) {
+        for finding in findings.found() {
+            self.wrong(site, &finding.path, finding.message.clone());
+        }
+        for finding in findings.warnings() {
+            self.warn(site, &finding.path, finding.message.clone());
+        }
+    }
+
+    /// The warnings, where nothing is wrong.
+    pub(super) fn finish(mut self) -> Result<Vec<Problem>, Refused> {
+        for (source, (count, file)) in self.more {
+            let problem = Problem {
+                file,
+                line: None,
+                path: String::new(),
+                message: format!("and {count} more problems in this source"),
+            };
+            self.problems.push((source, problem));
+        }
+        if self.problems.is_empty() {
+            Ok(self.warnings)
+        } else {
+            Err(Refused(self.problems))
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The documents of the catalog as they are written: kinds Api, Application, Subscription, Plan.
+//!
+//! Wire types only; what they mean is checked by [`crate::catalog::build`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::catalog::source::choice::{
+    ApplicationStateDocument, DirectionDocument, EnforcementDocument, OnExceedDocument,
+    PreflightDocument, SubscriptionRuleDocument, SubscriptionStateDocument,
+    UnmatchedOperationDocument, WindowAlignmentDocument, WindowDocument,
+};
+use crate::catalog::source::reference::{ApiReference, LimitKeyDocument};
+
+/// The version of these documents.
+pub const API_VERSION: &str = "portcullis.dev/v1alpha1";
+
+/// One document of the catalog.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub enum DocumentBody {
+    /// A published version of an API.
+    Api(Box<ApiDocument>),
+    /// A consumer.
+    Application(Box<ApplicationDocument>),
+    /// A consumer's right to call an Api.
+    Subscription(Box<SubscriptionDocument>),
+    /// A named set of limits.
+    Plan(Box<PlanDocument>),
+}
+
+macro_rules! document {
+    ($(#[$doc:meta])* $name:ident, $kind:ident, $kind_name:literal, $spec:ident, $metadata:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            /// `portcullis.dev/v1alpha1`, which is also meant where it is left out.
+            #[serde(default)]
+            pub api_version: ApiVersion,
+            /// The kind of the document.
+            pub kind: $kind,
+            /// What it is called.
+            pub metadata: $metadata,
+            /// What it says.
+            pub spec: $spec,
+        }
+
+        /// The kind of the document.
+        #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+        pub enum $kind {
+            #[doc = concat!("`", $kind_name, "`")]
+            #[serde(rename = $kind_name)]
+            Only,
+        }
+    };
+}
+
+document!(
+    /// A published version of an API: its hosts, base path, operations and authenticators.
+    ApiDocument, ApiKind, "Api", ApiSpec, Metadata
+);
+document!(
+    /// A consumer registered in a portal.
+    ApplicationDocument, ApplicationKind, "Application", ApplicationSpec, Metadata
+);
+document!(
+    /// A named set of limits. They are loaded and shown; nothing enforces them yet.
+    PlanDocument, PlanKind, "Plan", PlanSpec, Metadata
+);
+
+/// A consumer's right to call an Api, as a document of its own.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubscriptionDocument {
+    /// `portcullis.dev/v1alpha1`, which is also meant where it is left out.
+    #[serde(default)]
+    pub api_version: ApiVersion,
+    /// The kind of the document.
+    pub kind: SubscriptionKind,
+    /// The namespace that its references stay in; a name is for people.
+    #[serde(default)]
+    pub metadata: SubscriptionMetadata,
+    /// What it says.
+    pub spec: SubscriptionSpec,
+}
+
+/// The kind of the document.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub enum SubscriptionKind {
+    /// `Subscription`
+    #[serde(rename = "Subscription")]
+    Only,
+}
+
+/// The version of these documents.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The only one so far.
+    #[default]
+    #[serde(rename = "portcullis.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// What a document is called: its id is `namespace/name`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// Lower-case letters, digits, hyphens and dots.
+    pub name: String,
+    /// The namespace; references stay in it unless they say another (`namespace/name`).
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+}
+
+/// What a subscription is called.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubscriptionMetadata {
+    /// For people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The namespace that its references stay in.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+}
+
+impl Default for SubscriptionMetadata {
+    fn default() -> Self {
+        Self {
+            name: None,
+            namespace: default_namespace(),
+        }
+    }
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// What an Api is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiSpec {
+    /// What subscriptions and a token's `subscribedAPIs` name, with the version; case does not count.
+    pub title: String,
+    /// The version, compared exactly.
+    pub version: String,
+    /// WSO2's word: reported, never matched.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// Which listeners serve it.
+    #[serde(default)]
+    pub direction: DirectionDocument,
+    /// The hosts that it claims, without a port: a name, `*.suffix`, or `*` for every host.
+    pub hosts: Vec<String>,
+    /// The path below which it lies, by whole segments; it stays in the path.
+    #[serde(default = "root")]
+    pub base_path: String,
+    /// Orders Apis with the same host and base path; the greatest is asked first.
+    #[serde(default)]
+    pub precedence: Option<i32>,
+    /// Whether a denial is enforced.
+    #[serde(default)]
+    pub enforcement: EnforcementDocument,
+    /// The names of its authenticators, in order.
+    pub authenticators: Vec<String>,
+    /// Whether the caller's application must be subscribed.
+    #[serde(default)]
+    pub subscription: SubscriptionRuleDocument,
+    /// Its operations.
+    #[serde(default)]
+    pub operations: Vec<OperationDocument>,
+    /// What becomes of a request that no operation matches.
+    #[serde(default)]
+    pub unmatched_operation: UnmatchedOperationDocument,
+    /// What becomes of a CORS preflight request.
+    #[serde(default)]
+    pub preflight: PreflightDocument,
+    /// What the upstream and the client see.
+    #[serde(default)]
+    pub upstream: UpstreamDocument,
+}
+
+/// A method and path template, with the scopes that it needs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OperationDocument {
+    /// The methods; every method where they are left out.
+    #[serde(default)]
+    pub methods: Option<Vec<String>>,
+    /// The path below the base path: `{name}` stands for one segment, `{*name}` at the end for one or more.
+    pub path: String,
+    /// The scopes that it needs.
+    #[serde(default)]
+    pub scopes: Option<ScopesDocument>,
+    /// Replaces the Api's list.
+    #[serde(default)]
+    pub authenticators: Option<Vec<String>>,
+}
+
+/// The scopes that an operation needs: one of the two lists.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScopesDocument {
+    /// At least one of these.
+    #[serde(default)]
+    pub any_of: Option<Vec<String>>,
+    /// Every one of these.
+    #[serde(default)]
+    pub all_of: Option<Vec<String>>,
+}
+
+/// What the upstream and the client see of an allowed request.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpstreamDocument {
+    /// Headers for the upstream, by templates such as `{principal.subject}`; each overwrites what the client sent.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Client headers that the upstream never sees.
+    #[serde(default)]
+    pub remove_headers: Vec<String>,
+    /// Whether the client's credential stays in the request.
+    #[serde(default)]
+    pub keep_credential: bool,
+    /// Headers for the client, by templates.
+    #[serde(default)]
+    pub response_headers: BTreeMap<String, String>,
+}
+
+/// What an application is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplicationSpec {
+    /// Who answers for it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Whether it may call at all.
+    #[serde(default)]
+    pub state: ApplicationStateDocument,
+    /// The OAuth clients that act for it.
+    #[serde(default)]
+    pub clients: Vec<ClientDocument>,
+    /// Its API keys.
+    #[serde(default)]
+    pub api_keys: Vec<ApiKeyDocument>,
+    /// Its app id.
+    #[serde(default)]
+    pub app_id: Option<String>,
+    /// The keys that go with its app id; without any the app id is enough.
+    #[serde(default)]
+    pub app_keys: Vec<AppKeyDocument>,
+    /// Its subscriptions.
+    #[serde(default)]
+    pub subscriptions: Vec<ApplicationSubscription>,
+}
+
+/// An OAuth client.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientDocument {
+    /// The issuer whose client it is.
+    pub issuer: String,
+    /// Its id at that issuer.
+    pub client_id: String,
+}
+
+/// An API key, by its digest.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiKeyDocument {
+    /// What it is called, for people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// `sha256:` and 64 hexadecimal digits, as `portcullis key hash` prints it.
+    pub digest: String,
+    /// When it ends.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub expires: Option<Timestamp>,
+}
+
+/// A key that goes with an app id, by its digest.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppKeyDocument {
+    /// `sha256:` and 64 hexadecimal digits, as `portcullis key hash` prints it.
+    pub digest: String,
+}
+
+/// A subscription in the document of its application.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplicationSubscription {
+    /// The Api.
+    pub api: ApiReference,
+    /// The plan; none means no limits.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Whether it counts.
+    #[serde(default)]
+    pub state: SubscriptionStateDocument,
+    /// When it ends.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub valid_until: Option<Timestamp>,
+}
+
+/// What a subscription is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubscriptionSpec {
+    /// The application: `name` or `namespace/name`.
+    pub application: String,
+    /// The Api.
+    pub api: ApiReference,
+    /// The plan; none means no limits.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Whether it counts.
+    #[serde(default)]
+    pub state: SubscriptionStateDocument,
+    /// When it ends.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub valid_until: Option<Timestamp>,
+}
+
+/// What a plan is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanSpec {
+    /// The limits; all of them hold.
+    #[serde(default)]
+    pub limits: Vec<LimitDocument>,
+    /// What becomes of a request over a limit.
+    #[serde(default)]
+    pub on_exceed: OnExceedDocument,
+}
+
+/// An amount per window, per key.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LimitDocument {
+    /// How many; one at least.
+    pub amount: u64,
+    /// In which window.
+    pub per: WindowDocument,
+    /// How many at once, where more than the amount.
+    #[serde(default)]
+    pub burst: Option<u64>,
+    /// What is counted apart; `application` where it is left out.
+    #[serde(default)]
+    pub key: LimitKeyDocument,
+    /// How windows lie on the time line.
+    #[serde(default)]
+    pub window: WindowAlignmentDocument,
+}

@@ -1,0 +1,168 @@
+//! The catalog in files: every `*.yaml` and `*.yml` of a folder, or one file.
+//!
+//! Folders in the folder are not looked into, and names that begin with a dot are skipped, so that
+//! a mounted ConfigMap (`..data`) is read once, through its links. A folder that is missing or has
+//! no document is refused: it never means "no rules".
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::catalog::source::document::DocumentBody;
+use crate::catalog::source::{Document, SourceDocuments};
+use crate::config::locator::Locator;
+use crate::config::reader::Reader;
+use crate::config::yaml::YamlDocument;
+use crate::problem::{Problem, Problems};
+use crate::secret::sha256;
+
+/// The largest file of a catalog, in bytes.
+const MAX_FILE_BYTES: usize = 256 * 1024 * 1024;
+
+/// What the files of a source held at one time.
+#[derive(Debug)]
+pub struct SourceFiles {
+    path: String,
+    files: Vec<(String, Vec<u8>)>,
+    digest: [u8; 32],
+}
+
+impl SourceFiles {
+    /// Reads the files at `path`.
+    ///
+    /// # Errors
+    /// Where there are none, or one cannot be read.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        let listed = list(path).map_err(|error| {
+            let error = if error.kind() == std::io::ErrorKind::NotFound {
+                "there is no such file or folder".to_owned()
+            } else {
+                format!("cannot be read: {error}")
+            };
+            of_file(&name, error)
+        })?;
+        let mut reader = Reader::new("");
+        let mut files = Vec::new();
+        let mut problems = Problems::new();
+        for file in listed {
+            let name = file.display().to_string();
+            match reader.read(&file, MAX_FILE_BYTES) {
+                Ok(bytes) => files.push((name, bytes)),
+                Err(error) => problems.extend(of_file(&name, error.to_string())),
+            }
+        }
+        problems.into_result(Self::new(name, files))
+    }
+
+    /// What is no file: `text`, which is called `name`.
+    #[must_use]
+    pub fn of_text(name: &str, text: &str) -> Self {
+        Self::new(name.to_owned(), vec![(name.to_owned(), text.into())])
+    }
+
+    fn new(path: String, files: Vec<(String, Vec<u8>)>) -> Self {
+        let mut digested = Vec::with_capacity(files.len() * 64);
+        for (name, bytes) in &files {
+            digested.extend(sha256(name.as_bytes()));
+            digested.extend(sha256(bytes));
+        }
+        Self {
+            path,
+            files,
+            digest: sha256(&digested),
+        }
+    }
+
+    /// The digest of their names and contents.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The documents in them, as those of the source called `source`.
+    ///
+    /// # Errors
+    /// Where there is no document, and the first structural mistake of each.
+    pub fn parse(self, source: &Arc<str>) -> Result<SourceDocuments, Problems> {
+        let mut documents = Vec::new();
+        let mut problems = Problems::new();
+        for (name, bytes) in self.files {
+            let Ok(text) = String::from_utf8(bytes) else {
+                problems.extend(of_file(&name, "it is no UTF-8 text".to_owned()));
+                continue;
+            };
+            for yaml in YamlDocument::split(&name, &text) {
+                match parse_document(&yaml) {
+                    Ok(body) => documents.push(Document { body, yaml }),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        if documents.is_empty() && problems.is_empty() {
+            problems = of_file(
+                &self.path,
+                "there is no catalog document in it: it needs a *.yaml file with one at least"
+                    .to_owned(),
+            );
+        }
+        problems.into_result(SourceDocuments {
+            source: Arc::clone(source),
+            digest: self.digest,
+            documents,
+        })
+    }
+}
+
+/// Reads one document: first its kind, then what that kind has.
+///
+/// # Errors
+/// The first structural mistake in it.
+pub fn parse_document(yaml: &YamlDocument) -> Result<DocumentBody, Problem> {
+    fn boxed<T: DeserializeOwned>(yaml: &YamlDocument) -> Result<Box<T>, Problem> {
+        yaml.parse().map(Box::new)
+    }
+    const KINDS: &str = "known are Api, Application, Subscription, Plan";
+    match Locator::find_scalar(yaml.text(), "kind").as_deref() {
+        Some("Api") => boxed(yaml).map(DocumentBody::Api),
+        Some("Application") => boxed(yaml).map(DocumentBody::Application),
+        Some("Subscription") => boxed(yaml).map(DocumentBody::Subscription),
+        Some("Plan") => boxed(yaml).map(DocumentBody::Plan),
+        Some(kind) => Err(yaml.problem("kind", format!("unknown kind `{kind}`; {KINDS}"))),
+        // a document that is no YAML at all has no kind either: say that first
+        None => Err(yaml
+            .parse::<serde::de::IgnoredAny>()
+            .err()
+            .unwrap_or_else(|| yaml.problem("", format!("`kind` is missing; {KINDS}")))),
+    }
+}
+
+fn list(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let is_yaml = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+        // a folder is not looked into; a link to nothing is a mistake that reading will show
+        if is_yaml && !name.starts_with('.') && !file.is_dir() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn of_file(file: &str, message: String) -> Problems {
+    let mut problems = Problems::new();
+    problems.push(Problem {
+        file: file.into(),
+        line: None,
+        path: String::new(),
+        message,
+    });
+    problems
+}

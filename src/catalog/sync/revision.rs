@@ -1,0 +1,157 @@
+//! The parts of a revision: the documents of each source, and the authenticators.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::build::{Built, Known, Refused, build};
+use crate::catalog::source::SourceDocuments;
+use crate::catalog::source::file::SourceFiles;
+use crate::catalog::sync::BuildAuthenticators;
+use crate::config::Config;
+use crate::config::findings::Findings;
+use crate::config::load::Loaded;
+use crate::config::reader::Reader;
+use crate::problem::{Problem, Problems};
+use crate::secret::sha256;
+use crate::snapshot::{Authenticators, Revision};
+
+/// Where the documents of a source are.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In these files.
+    Files(PathBuf),
+    /// In the command line.
+    Memory(String),
+}
+
+impl Place {
+    /// What is there now.
+    pub(super) fn read(&self) -> Result<SourceFiles, Problems> {
+        match self {
+            Self::Files(path) => SourceFiles::read(path),
+            Self::Memory(text) => Ok(SourceFiles::of_text("command line", text)),
+        }
+    }
+
+    /// The folders in which a change may concern it.
+    pub(super) fn watched(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Files(path) if path.is_dir() => vec![path.clone(), parent(path)],
+            Self::Files(path) => vec![parent(path)],
+            Self::Memory(_) => Vec::new(),
+        }
+    }
+}
+
+/// The folder that `path` is in.
+pub(super) fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The authenticators of one configuration, and the files that they were made of.
+#[derive(Debug, Clone)]
+pub(super) struct AuthenticatorSet {
+    /// The configuration that they are of; its other sections are those of the start.
+    pub(super) config: Arc<Config>,
+    /// The authenticators.
+    pub(super) authenticators: Authenticators,
+    /// The files that were read, with digests.
+    pub(super) files: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    /// The digest of all of it.
+    pub(super) digest: [u8; 32],
+}
+
+impl AuthenticatorSet {
+    /// Builds those of `loaded`; the other sections stay those of `started`.
+    pub(super) fn build(
+        loaded: &Loaded,
+        started: &Config,
+        build: &BuildAuthenticators,
+    ) -> Result<Self, Problems> {
+        let config = Config {
+            authenticators: loaded.config.authenticators.clone(),
+            ..started.clone()
+        };
+        let mut reader = Reader::new(loaded.base());
+        let mut findings = Findings::new();
+        let authenticators = build(&config, &mut reader, &mut findings);
+        for warning in loaded.document.located(findings.warnings()).iter() {
+            tracing::warn!(warning = %warning, "configuration");
+        }
+        let files = reader.files().clone();
+        loaded.document.problems(&findings).into_result(Self {
+            digest: digest(loaded, &files),
+            config: Arc::new(config),
+            authenticators,
+            files,
+        })
+    }
+
+    /// Whether `loaded` and the files say the same as when this was built.
+    pub(super) fn is_of(&self, loaded: &Loaded) -> bool {
+        let files = self
+            .files
+            .keys()
+            .map(|path| (path.clone(), read_digest(path)))
+            .collect();
+        digest(loaded, &files) == self.digest
+    }
+}
+
+fn digest(loaded: &Loaded, files: &BTreeMap<PathBuf, Option<[u8; 32]>>) -> [u8; 32] {
+    let mut digested = Vec::new();
+    digested.extend(loaded.authenticators_digest());
+    for (path, digest) in files {
+        digested.extend(sha256(path.as_os_str().as_encoded_bytes()));
+        digested.extend(digest.unwrap_or_default());
+    }
+    sha256(&digested)
+}
+
+/// The digest of the file at `path`, as a [`Reader`] makes it.
+fn read_digest(path: &Path) -> Option<[u8; 32]> {
+    const MAX_BYTES: usize = 16 * 1024 * 1024;
+    let mut reader = Reader::new("");
+    let _ = reader.read(path, MAX_BYTES);
+    reader.files().values().next().copied().flatten()
+}
+
+/// A choice of documents for each source, some of them new, and of authenticators.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// The documents of each source, and whether they are new.
+    pub(super) sources: Vec<(Arc<SourceDocuments>, bool)>,
+    /// The authenticators.
+    pub(super) authenticators: AuthenticatorSet,
+    /// Whether they are new.
+    pub(super) has_new_authenticators: bool,
+}
+
+impl Candidate {
+    /// Whether anything in it is new.
+    pub(super) fn is_new(&self) -> bool {
+        self.has_new_authenticators || self.sources.iter().any(|(_, is_new)| *is_new)
+    }
+
+    /// The catalog of it.
+    pub(super) fn build(&self) -> Result<Built, Vec<(usize, Problem)>> {
+        let sources: Vec<&SourceDocuments> =
+            self.sources.iter().map(|(source, _)| &**source).collect();
+        let known: Known = self.authenticators.config.known();
+        build(&sources, &known).map_err(|Refused(problems)| problems)
+    }
+
+    /// The digest of it.
+    pub(super) fn revision(&self) -> Revision {
+        let mut digested = self.authenticators.digest.to_vec();
+        for (source, _) in &self.sources {
+            digested.extend(sha256(source.source.as_bytes()));
+            digested.extend(source.digest);
+        }
+        Revision::new(&sha256(&digested))
+    }
+}

@@ -1,0 +1,404 @@
+//! What is in force, and the step to the next revision.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::catalog::source::SourceDocuments;
+use crate::catalog::sync::BuildAuthenticators;
+use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent};
+use crate::catalog::sync::status::{
+    CatalogStatus, ConfigurationStatus, Failure, ReloadOutcome, SourceStatus,
+};
+use crate::config::RELOADED_SECTION;
+use crate::config::load::{ConfigOrigin, Loaded};
+use crate::problem::{Problem, Problems};
+use crate::snapshot::Snapshot;
+
+/// What is in force.
+pub(super) struct State {
+    /// As the process started: the sections that do not reload are compared with these.
+    started: Loaded,
+    build_authenticators: BuildAuthenticators,
+    authenticators: AuthenticatorSet,
+    sources: Vec<SourceState>,
+    /// How the configuration stands.
+    configuration: Standing,
+    restart_needed: Vec<&'static str>,
+    published: Published,
+}
+
+struct SourceState {
+    place: Place,
+    good: Arc<SourceDocuments>,
+    standing: Standing,
+}
+
+/// How a part of the revision stands.
+#[derive(Debug, Clone)]
+struct Standing {
+    refused: bool,
+    last_success: Timestamp,
+    last_failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct Published {
+    revision: String,
+    at: Timestamp,
+    counts: (usize, usize, usize),
+}
+
+/// What was refused, by part.
+#[derive(Debug, Default)]
+struct Refusals {
+    configuration: Problems,
+    sources: Vec<Problems>,
+}
+
+impl State {
+    /// Reads everything; anything wrong is an error.
+    pub(super) fn load_first(
+        loaded: Loaded,
+        build_authenticators: BuildAuthenticators,
+    ) -> Result<(Self, Snapshot), Problems> {
+        let mut problems = Problems::new();
+        let authenticators =
+            AuthenticatorSet::build(&loaded, &loaded.config, &build_authenticators)
+                .map_err(|found| problems.extend(found));
+        let mut sources = Vec::new();
+        for (name, place) in places(&loaded) {
+            match place.read().and_then(|files| files.parse(&name)) {
+                Ok(documents) => sources.push((place, Arc::new(documents))),
+                Err(found) => problems.extend(found),
+            }
+        }
+        let Ok(authenticators) = authenticators else {
+            return Err(problems);
+        };
+        problems.into_result(())?;
+        let candidate = Candidate {
+            sources: sources
+                .iter()
+                .map(|(_, documents)| (Arc::clone(documents), true))
+                .collect(),
+            authenticators: authenticators.clone(),
+            has_new_authenticators: true,
+        };
+        let (published, snapshot) = publish(&candidate).map_err(|found| {
+            found
+                .into_iter()
+                .map(|(_, problem)| problem)
+                .collect::<Problems>()
+        })?;
+        let sources = sources.into_iter().map(|(place, good)| SourceState {
+            place,
+            good,
+            standing: Standing::good(),
+        });
+        let state = Self {
+            started: loaded,
+            build_authenticators,
+            authenticators,
+            sources: sources.collect(),
+            configuration: Standing::good(),
+            restart_needed: Vec::new(),
+            published,
+        };
+        Ok((state, snapshot))
+    }
+
+    /// Looks at everything again; gives the snapshot to publish where there is a new one.
+    pub(super) fn reload(&mut self) -> (ReloadOutcome, Option<Snapshot>) {
+        let mut refusals = Refusals {
+            sources: vec![Problems::new(); self.sources.len()],
+            ..Refusals::default()
+        };
+        let candidate = self.candidate(&mut refusals);
+        let snapshot = if candidate.is_new() {
+            self.settle(candidate, &mut refusals)
+        } else {
+            None
+        };
+        self.record(&refusals);
+        let problems = refusals.into_problems();
+        if snapshot.is_some() {
+            tracing::info!(
+                revision = self.published.revision,
+                apis = self.published.counts.0,
+                applications = self.published.counts.1,
+                refused = problems.iter().count(),
+                "catalog reloaded"
+            );
+        }
+        let outcome = ReloadOutcome {
+            published: snapshot.is_some(),
+            revision: self.published.revision.clone(),
+            problems,
+            restart_needed: self.restart_needed.clone(),
+        };
+        (outcome, snapshot)
+    }
+
+    /// What there is now, with the last good form of what cannot be read.
+    fn candidate(&mut self, refusals: &mut Refusals) -> Candidate {
+        let authenticators = self.read_authenticators().unwrap_or_else(|problems| {
+            refusals.configuration = problems;
+            None
+        });
+        let sources = self
+            .sources
+            .iter()
+            .zip(&mut refusals.sources)
+            .map(|(source, refused)| {
+                let next = source.place.read().and_then(|files| {
+                    if files.digest() == source.good.digest {
+                        Ok(None)
+                    } else {
+                        files.parse(&source.good.source).map(Some)
+                    }
+                });
+                match next {
+                    Ok(Some(documents)) => (Arc::new(documents), true),
+                    Ok(None) => (Arc::clone(&source.good), false),
+                    Err(problems) => {
+                        *refused = problems;
+                        (Arc::clone(&source.good), false)
+                    }
+                }
+            });
+        Candidate {
+            sources: sources.collect(),
+            has_new_authenticators: authenticators.is_some(),
+            authenticators: authenticators.unwrap_or_else(|| self.authenticators.clone()),
+        }
+    }
+
+    /// The authenticators, where they or their files changed.
+    fn read_authenticators(&mut self) -> Result<Option<AuthenticatorSet>, Problems> {
+        let loaded = self.started.load_again()?;
+        let mut changed = self.started.changed_sections(&loaded);
+        changed.retain(|section| *section != RELOADED_SECTION);
+        if changed != self.restart_needed && !changed.is_empty() {
+            tracing::warn!(
+                sections = changed.join(", "),
+                "these sections of the configuration changed and need a restart"
+            );
+        }
+        self.restart_needed = changed;
+        if self.authenticators.is_of(&loaded) {
+            return Ok(None);
+        }
+        AuthenticatorSet::build(&loaded, &self.started.config, &self.build_authenticators).map(Some)
+    }
+
+    /// Builds what holds of `candidate`: what is wrong goes back to its last good form, one part
+    /// after the other, in the order of the configuration.
+    fn settle(&mut self, candidate: Candidate, refusals: &mut Refusals) -> Option<Snapshot> {
+        let mut start = candidate;
+        let mut current = start.clone();
+        while current.is_new() {
+            let found = match publish(&current) {
+                Ok((published, snapshot)) => {
+                    self.take(current, published);
+                    return Some(snapshot);
+                }
+                Err(found) => found,
+            };
+            let at_fault = current
+                .sources
+                .iter()
+                .enumerate()
+                .position(|(at, (_, is_new))| {
+                    *is_new && found.iter().any(|(source, _)| *source == at)
+                });
+            if let Some(at) = at_fault {
+                let own = found.into_iter().filter(|(source, _)| *source == at);
+                refusals.put(at, own.map(|(_, problem)| problem).collect());
+                self.revert(&mut current, at);
+            } else if current.has_new_authenticators {
+                // what was in force does not fit the new authenticators: they are refused, and the
+                // sources are judged again without them
+                refusals.configuration = found.into_iter().map(|(_, problem)| problem).collect();
+                start.authenticators = self.authenticators.clone();
+                start.has_new_authenticators = false;
+                refusals.forget(&start);
+                current = start.clone();
+            } else {
+                // a new document broke one that was in force, in another source
+                let problems: Problems = found.into_iter().map(|(_, problem)| problem).collect();
+                for at in 0..current.sources.len() {
+                    if current.sources.get(at).is_some_and(|(_, is_new)| *is_new) {
+                        refusals.put(at, problems.clone());
+                        self.revert(&mut current, at);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn revert(&self, candidate: &mut Candidate, at: usize) {
+        if let (Some(entry), Some(source)) = (candidate.sources.get_mut(at), self.sources.get(at)) {
+            *entry = (Arc::clone(&source.good), false);
+        }
+    }
+
+    fn take(&mut self, candidate: Candidate, published: Published) {
+        self.published = published;
+        self.authenticators = candidate.authenticators;
+        for (source, (documents, _)) in self.sources.iter_mut().zip(candidate.sources) {
+            source.good = documents;
+        }
+    }
+
+    fn record(&mut self, refusals: &Refusals) {
+        self.configuration
+            .record("configuration", &refusals.configuration);
+        for (source, problems) in self.sources.iter_mut().zip(&refusals.sources) {
+            source.standing.record(&source.good.source, problems);
+        }
+    }
+
+    /// What is known.
+    pub(super) fn status(&self) -> CatalogStatus {
+        let (apis, applications, plans) = self.published.counts;
+        let sources = self.sources.iter().map(|source| SourceStatus {
+            name: source.good.source.to_string(),
+            digest: hex(&source.good.digest),
+            documents: source.good.documents.len(),
+            refused: source.standing.refused,
+            last_success: source.standing.last_success,
+            last_failure: source.standing.last_failure.clone(),
+        });
+        CatalogStatus {
+            revision: self.published.revision.clone(),
+            loaded_at: self.published.at,
+            apis,
+            applications,
+            plans,
+            sources: sources.collect(),
+            configuration: ConfigurationStatus {
+                digest: hex(&self.authenticators.digest),
+                refused: self.configuration.refused,
+                last_success: self.configuration.last_success,
+                last_failure: self.configuration.last_failure.clone(),
+            },
+            restart_needed: self.restart_needed.clone(),
+        }
+    }
+
+    /// The folders in which a change may concern us.
+    pub(super) fn watched_places(&self) -> BTreeSet<PathBuf> {
+        let mut places = BTreeSet::new();
+        if let ConfigOrigin::File { path, .. } = &self.started.origin {
+            places.insert(parent(path));
+        }
+        places.extend(self.authenticators.files.keys().map(|path| parent(path)));
+        places.extend(
+            self.sources
+                .iter()
+                .flat_map(|source| source.place.watched()),
+        );
+        places
+    }
+}
+
+/// The name and place of each source.
+fn places(loaded: &Loaded) -> Vec<(Arc<str>, Place)> {
+    let sources = loaded.config.catalog.sources.iter().map(|source| {
+        let place = match &loaded.origin {
+            ConfigOrigin::File { .. } => Place::Files(loaded.base().join(&source.path)),
+            ConfigOrigin::CommandLine { catalog } => Place::Memory(catalog.clone()),
+        };
+        (source.name.as_str().into(), place)
+    });
+    sources.collect()
+}
+
+fn publish(candidate: &Candidate) -> Result<(Published, Snapshot), Vec<(usize, Problem)>> {
+    let built = candidate.build()?;
+    for warning in &built.warnings {
+        tracing::warn!(warning = %warning, "catalog");
+    }
+    let catalog = built.catalog;
+    let revision = candidate.revision();
+    let published = Published {
+        revision: revision.as_str().to_owned(),
+        at: Timestamp::now(),
+        counts: (
+            catalog.apis().len(),
+            catalog.applications().len(),
+            catalog.plans().len(),
+        ),
+    };
+    let authenticators = &candidate.authenticators.authenticators;
+    Ok((published, Snapshot::new(revision, catalog, authenticators)))
+}
+
+impl Standing {
+    fn good() -> Self {
+        Self {
+            refused: false,
+            last_success: Timestamp::now(),
+            last_failure: None,
+        }
+    }
+
+    fn record(&mut self, name: &str, problems: &Problems) {
+        if problems.is_empty() {
+            self.refused = false;
+            self.last_success = Timestamp::now();
+            return;
+        }
+        let known = self.last_failure.as_ref().map(|failure| &failure.problems);
+        if !self.refused || known != Some(problems) {
+            tracing::error!(part = name, problems = %problems, "refused, the last good form is kept");
+        }
+        self.refused = true;
+        self.last_failure = Some(Failure {
+            at: Timestamp::now(),
+            problems: problems.clone(),
+        });
+    }
+}
+
+impl Refusals {
+    fn put(&mut self, at: usize, problems: Problems) {
+        if let Some(refused) = self.sources.get_mut(at) {
+            *refused = problems;
+        }
+    }
+
+    /// Forgets what was refused of the sources that are new in `candidate`.
+    fn forget(&mut self, candidate: &Candidate) {
+        for (refused, (_, is_new)) in self.sources.iter_mut().zip(&candidate.sources) {
+            if *is_new {
+                *refused = Problems::new();
+            }
+        }
+    }
+
+    fn into_problems(self) -> Problems {
+        let mut problems = self.configuration;
+        for refused in self.sources {
+            problems.extend(refused);
+        }
+        problems
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("published", &self.published)
+            .finish_non_exhaustive()
+    }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,259 @@
+//! `portcullis explain`: the real Checker decides a request, and every stage tells what it did.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::app::{install_cryptography, load_catalog};
+use crate::authentication::key_refresh::KeySources;
+use crate::authorization::Authorization;
+use crate::catalog::model::Direction;
+use crate::check::Checker;
+use crate::check::decision::Decision;
+use crate::check::request::{Decoded, Unreadable, decode};
+use crate::check::response::{Reply, respond};
+use crate::cli::{Usage, print};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::overrides::from_environment;
+use crate::descriptor::{check_request_from_json, check_response_to_json};
+use crate::explain::{Told, listen};
+use crate::listener::ListenerConfig;
+use crate::readiness::Readiness;
+use crate::snapshot::{ListenerRules, NoHttpRule, Snapshot, Unmatched};
+use crate::task::Tasks;
+use crate::usage::Record;
+
+/// Decide a request without serving. Touches no network unless told to.
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A CheckRequest in JSON, as Envoy would send it; `-` reads standard input. Instead of the flags below.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "host", "path", "header", "api"])]
+    request: Option<PathBuf>,
+    /// The method.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// The host.
+    #[arg(long, default_value = "localhost")]
+    host: String,
+    /// The path, with the query.
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// A header, `name: value`; may be repeated.
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The Api that the Envoy route names (`portcullis.api`).
+    #[arg(long, value_name = "NAME")]
+    api: Option<String>,
+    /// The listener that is asked; left out, the first of type check.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Fetch key sets from their issuers.
+    #[arg(long)]
+    online: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long the decision may take; nobody waits but the one who asks.
+const BUDGET: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+    install_cryptography();
+    let message = Bytes::from(message(args)?);
+    let loaded = Config::load(&args.config, from_environment())?;
+    let (listener, rules) = listener(&loaded.config, args.listener.as_deref())?;
+    let clock = Clock::system();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let explained = runtime.block_on(async {
+        let key_sources = match args.online {
+            true => KeySources::online(Tasks::new(), Readiness::new()),
+            false => KeySources::offline(),
+        };
+        let (_sync, snapshot) = load_catalog(loaded, key_sources, clock.clone())?;
+        anyhow::Ok(snapshot)
+    })?;
+    let checker = Checker::new(Authorization::new(clock));
+    let (answer, stages) =
+        listen(|| runtime.block_on(decide(&checker, &explained, &message, &listener, &rules)));
+    let (record, answer) = answer;
+    let answer = check_response_to_json(&answer)?;
+    let report = json!({
+        "stages": stages,
+        "decision": record.verdict.name(),
+        "reason": record.reason,
+        "detail": record.detail,
+        "api": record.api.as_ref().map(|api| api.as_str()),
+        "operation": record.operation,
+        "application": record.caller.as_ref().and_then(|caller| caller.application.as_ref()).map(|application| application.as_str()),
+        "answer": answer,
+    });
+    if args.json {
+        print(&format!("{report:#}\n"))
+    } else {
+        print(&text(&stages, &report)?)
+    }
+}
+
+async fn decide(
+    checker: &Checker,
+    snapshot: &Snapshot,
+    message: &Bytes,
+    listener: &Arc<str>,
+    rules: &ListenerRules,
+) -> (Record, Bytes) {
+    let request = match decode(message.clone()) {
+        Ok(Decoded::Http(request)) => request,
+        Ok(Decoded::NoHttp) => {
+            let decision = checker.without_http(rules);
+            return answered(
+                &decision,
+                Record::new(&decision, Arc::clone(listener), None, None),
+                None,
+                false,
+            );
+        }
+        Err(Unreadable { denial, grpc }) => {
+            let decision = Decision::Deny(denial);
+            return answered(
+                &decision,
+                Record::new(&decision, Arc::clone(listener), None, None),
+                None,
+                grpc,
+            );
+        }
+    };
+    let checked = checker.check(snapshot, &request, rules, BUDGET).await;
+    let route = checked.route.as_ref();
+    let record = Record::new(
+        &checked.decision,
+        Arc::clone(listener),
+        route,
+        Some(&request),
+    );
+    answered(
+        &checked.decision,
+        record,
+        route.map(|route| route.answers()),
+        request.is_grpc(),
+    )
+}
+
+fn answered(
+    decision: &Decision,
+    record: Record,
+    answers: Option<&crate::check::response::ApiAnswers>,
+    grpc: bool,
+) -> (Record, Bytes) {
+    let answer = respond(
+        decision,
+        &Reply {
+            answers,
+            grpc,
+            decision_header: None,
+            record: &record,
+        },
+    );
+    (record, answer)
+}
+
+/// The listener that is asked, and its rules.
+fn listener(config: &Config, name: Option<&str>) -> anyhow::Result<(Arc<str>, ListenerRules)> {
+    let checks = config
+        .listeners
+        .iter()
+        .filter_map(|(name, listener)| match listener {
+            ListenerConfig::Check(listener) => Some((name, listener.rules())),
+            ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => None,
+        });
+    let mut checks: Vec<_> = checks.collect();
+    checks.sort_by_key(|(_, rules)| *rules != PLAIN);
+    let found = checks
+        .into_iter()
+        .find(|(found, _)| name.is_none_or(|name| name == found.as_str()));
+    let (name, rules) =
+        found.ok_or_else(|| Usage("there is no such listener of type check".to_owned()))?;
+    Ok((name.as_str().into(), rules))
+}
+
+/// The rules of an ordinary inbound listener, which is asked where no other is named.
+const PLAIN: ListenerRules = ListenerRules {
+    direction: Direction::Inbound,
+    unmatched: Unmatched::Deny,
+    no_http: NoHttpRule::Deny,
+};
+
+/// The check to decide, encoded.
+fn message(args: &ExplainArgs) -> anyhow::Result<Vec<u8>> {
+    if let Some(path) = &args.request {
+        return check_request_from_json(&read(path)?);
+    }
+    let mut headers = Map::new();
+    for header in &args.header {
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| Usage("a header is written `name: value`".to_owned()))?;
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        // as Envoy does with repeated lines
+        let joined = match headers.get(&name).and_then(Value::as_str) {
+            Some(first) => format!("{first},{value}"),
+            None => value.to_owned(),
+        };
+        headers.insert(name, joined.into());
+    }
+    let extensions = args
+        .api
+        .iter()
+        .map(|api| ("portcullis.api".to_owned(), Value::from(api.as_str())));
+    let check = json!({ "attributes": {
+        "request": { "http": { "method": args.method, "host": args.host, "path": args.path, "headers": headers } },
+        "contextExtensions": extensions.collect::<Map<_, _>>(),
+    } });
+    check_request_from_json(&check.to_string())
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        return Ok(std::io::read_to_string(std::io::stdin().lock())?);
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// The report for people.
+fn text(stages: &[Told], report: &Value) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for told in stages {
+        writeln!(text, "{}", told.stage)?;
+        for (name, value) in &told.fields {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            writeln!(text, "  {name}: {value}")?;
+        }
+    }
+    let said = |name: &str| report.get(name).and_then(Value::as_str);
+    writeln!(text, "decision: {}", said("decision").unwrap_or_default())?;
+    for name in ["reason", "detail", "api", "operation", "application"] {
+        if let Some(value) = said(name) {
+            writeln!(text, "  {name}: {value}")?;
+        }
+    }
+    writeln!(
+        text,
+        "answer:\n{:#}",
+        report.get("answer").unwrap_or(&Value::Null)
+    )?;
+    Ok(text)
+}

@@ -1,0 +1,82 @@
+//! What holds for every check: its deadline, how many at once, how large.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::findings::Findings;
+use crate::config::value::{ByteSize, HumanDuration};
+use crate::header::HeaderName;
+
+/// What holds for every check.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ChecksConfig {
+    /// After this time a check is answered as a fault; shorter than the time-out of Envoy's filter.
+    pub deadline: HumanDuration,
+    /// How many checks may be under way at once; more are answered as a fault, 503.
+    pub max_concurrent: usize,
+    /// The largest check; a larger one is denied.
+    pub max_message: ByteSize,
+    /// The header of the answer that carries the decision id; `none` leaves it out.
+    pub decision_header: String,
+    /// How long readiness waits for key sets that have not been had yet.
+    pub startup_grace: HumanDuration,
+    /// How long checks are still answered after the process was told to stop and says that it is not
+    /// ready, so that Envoy sends them elsewhere before its connections end.
+    pub drain_delay: HumanDuration,
+    /// How long checks that are under way may take after that.
+    pub drain_grace: HumanDuration,
+}
+
+impl Default for ChecksConfig {
+    fn default() -> Self {
+        Self {
+            deadline: HumanDuration(Duration::from_millis(400)),
+            max_concurrent: 10_000,
+            max_message: ByteSize(256 * 1024),
+            decision_header: "x-decision-id".to_owned(),
+            startup_grace: HumanDuration(Duration::from_secs(30)),
+            drain_delay: HumanDuration(Duration::from_secs(5)),
+            drain_grace: HumanDuration(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl ChecksConfig {
+    /// The header of the answer that carries the decision id; none where there is none.
+    #[must_use]
+    pub fn decision_header(&self) -> Option<HeaderName> {
+        if self.decision_header == "none" {
+            None
+        } else {
+            HeaderName::parse(&self.decision_header).ok()
+        }
+    }
+
+    /// Finds what is wrong.
+    pub fn check(&self, findings: &mut Findings) {
+        if self.deadline.0.is_zero() || self.deadline.0 > Duration::from_secs(60) {
+            findings.wrong("deadline", "it must lie between 1ms and 60s");
+        }
+        if self.max_concurrent == 0 {
+            findings.wrong("maxConcurrent", "it must be one at least");
+        }
+        if !(1024..=64 * 1024 * 1024).contains(&self.max_message.0) {
+            findings.wrong("maxMessage", "it must lie between 1KiB and 64MiB");
+        }
+        if let Err(error) = HeaderName::parse(&self.decision_header) {
+            findings.wrong("decisionHeader", error.to_string());
+        }
+        for (path, duration) in [
+            ("startupGrace", self.startup_grace),
+            ("drainDelay", self.drain_delay),
+            ("drainGrace", self.drain_grace),
+        ] {
+            if duration.0 > Duration::from_secs(600) {
+                findings.wrong(path, "it must be 10m at most");
+            }
+        }
+    }
+}

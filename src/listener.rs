@@ -1,0 +1,342 @@
+//! Listeners: the ports and sockets on which the process answers, each of one type.
+//!
+//! What is shared by all of them is [`accept`]: a cap on connections, and time-outs for those that
+//! connect and say nothing. [`check`] serves Envoy, [`web`] people and monitoring.
+
+pub mod accept;
+pub mod address;
+pub mod check;
+pub mod connection;
+pub mod health;
+pub mod web;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::model::Direction;
+use crate::config::findings::Findings;
+use crate::config::value::{HumanDuration, SecretSource};
+use crate::listener::address::ListenAddress;
+use crate::snapshot::{ListenerRules, NoHttpRule, Unmatched};
+
+/// One listener. Its `type` is read first ([`crate::config::tagged`]).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(tag = "type")]
+pub enum ListenerConfig {
+    /// Answers the checks of Envoy.
+    Check(CheckListener),
+    /// Answers the admin API.
+    Admin(AdminListener),
+    /// Answers `/livez`, `/readyz` and `/metrics`.
+    Observe(ObserveListener),
+}
+
+/// Answers the checks of Envoy, over gRPC.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CheckListener {
+    /// Where it listens: `host:port`, or `unix:/path`.
+    pub address: ListenAddress,
+    /// Which Apis it serves.
+    pub direction: DirectionConfig,
+    /// What becomes of a request to a host that no Api claims; `allow` is for outbound listeners alone.
+    pub unmatched: Judgement,
+    /// What becomes of a check without HTTP attributes, as Istio's TCP filter sends them.
+    pub no_http: Judgement,
+    /// How many connections there may be at once; those beyond are closed.
+    pub max_connections: usize,
+    /// How long a new connection may take to say that it speaks HTTP/2.
+    pub handshake_timeout: HumanDuration,
+    /// After this time a connection is asked to end, so that Envoy spreads over all replicas.
+    pub max_connection_age: HumanDuration,
+    /// How long a connection that was asked to end may take for the checks that are under way.
+    pub max_connection_age_grace: HumanDuration,
+    /// Whether it describes its protocol by gRPC server reflection.
+    pub reflection: bool,
+}
+
+/// Answers the admin API, over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdminListener {
+    /// Where it listens: `host:port`, or `unix:/path`.
+    pub address: ListenAddress,
+    /// The bearer token that every request must carry; needed beyond loopback.
+    pub token: Option<SecretSource>,
+}
+
+/// Answers `/livez`, `/readyz` and `/metrics`, over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ObserveListener {
+    /// Where it listens: `host:port`, or `unix:/path`.
+    pub address: ListenAddress,
+}
+
+/// Which Apis a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DirectionConfig {
+    /// Those for requests that come to us.
+    Inbound,
+    /// Those for requests of our workloads to others.
+    Outbound,
+}
+
+/// What becomes of something that no Api judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Judgement {
+    /// It is denied.
+    Deny,
+    /// It passes.
+    Allow,
+}
+
+impl Default for CheckListener {
+    fn default() -> Self {
+        Self {
+            address: ListenAddress::loopback(9001),
+            direction: DirectionConfig::Inbound,
+            unmatched: Judgement::Deny,
+            no_http: Judgement::Deny,
+            max_connections: 4096,
+            handshake_timeout: HumanDuration(Duration::from_secs(5)),
+            max_connection_age: HumanDuration(Duration::from_secs(30 * 60)),
+            max_connection_age_grace: HumanDuration(Duration::from_secs(30)),
+            reflection: false,
+        }
+    }
+}
+
+impl Default for AdminListener {
+    fn default() -> Self {
+        Self {
+            address: ListenAddress::loopback(9002),
+            token: None,
+        }
+    }
+}
+
+impl Default for ObserveListener {
+    fn default() -> Self {
+        Self {
+            address: ListenAddress::loopback(9090),
+        }
+    }
+}
+
+/// The listeners of a configuration that names none.
+#[must_use]
+pub fn default_listeners() -> BTreeMap<String, ListenerConfig> {
+    let named = |name: &str, listener| (name.to_owned(), listener);
+    BTreeMap::from([
+        named("inbound", ListenerConfig::Check(CheckListener::default())),
+        named("admin", ListenerConfig::Admin(AdminListener::default())),
+        named(
+            "observe",
+            ListenerConfig::Observe(ObserveListener::default()),
+        ),
+    ])
+}
+
+/// Finds what is wrong with the listeners of a configuration.
+pub fn check_listeners(listeners: &BTreeMap<String, ListenerConfig>, findings: &mut Findings) {
+    let mut taken: Vec<(&ListenAddress, &str)> = Vec::new();
+    for (name, listener) in listeners {
+        findings.within(name, |findings| {
+            listener.check(findings);
+            let address = listener.address();
+            let other = taken.iter().find(|(other, _)| *other == address);
+            if let Some((_, other)) = other.filter(|_| !address.is_chosen_by_system()) {
+                findings.wrong("address", format!("is the address of `{other}` already"));
+            }
+            taken.push((address, name));
+        });
+    }
+    let checks = |listener: &ListenerConfig| matches!(listener, ListenerConfig::Check(_));
+    if !listeners.values().any(checks) {
+        findings.wrong("", "no listener of type check answers Envoy");
+    }
+}
+
+impl ListenerConfig {
+    /// Finds what is wrong.
+    pub fn check(&self, findings: &mut Findings) {
+        match self {
+            Self::Check(listener) => listener.check(findings),
+            Self::Admin(listener) => listener.check(findings),
+            Self::Observe(_) => {}
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &ListenAddress {
+        match self {
+            Self::Check(listener) => &listener.address,
+            Self::Admin(listener) => &listener.address,
+            Self::Observe(listener) => &listener.address,
+        }
+    }
+}
+
+impl CheckListener {
+    /// What it lets pass without a permit, and which Apis it serves.
+    #[must_use]
+    pub fn rules(&self) -> ListenerRules {
+        ListenerRules {
+            direction: match self.direction {
+                DirectionConfig::Inbound => Direction::Inbound,
+                DirectionConfig::Outbound => Direction::Outbound,
+            },
+            unmatched: match self.unmatched {
+                Judgement::Deny => Unmatched::Deny,
+                Judgement::Allow => Unmatched::Allow,
+            },
+            no_http: match self.no_http {
+                Judgement::Deny => NoHttpRule::Deny,
+                Judgement::Allow => NoHttpRule::Allow,
+            },
+        }
+    }
+
+    fn check(&self, findings: &mut Findings) {
+        if self.unmatched == Judgement::Allow && self.direction == DirectionConfig::Inbound {
+            findings.wrong(
+                "unmatched",
+                "`allow` is for listeners of direction outbound alone",
+            );
+        }
+        if self.no_http == Judgement::Allow {
+            findings.warn(
+                "noHttp",
+                "checks of TCP connections pass without being judged",
+            );
+        }
+        if self.max_connections == 0 {
+            findings.wrong("maxConnections", "must be 1 or more");
+        }
+        for (path, duration) in [
+            ("handshakeTimeout", self.handshake_timeout),
+            ("maxConnectionAge", self.max_connection_age),
+            ("maxConnectionAgeGrace", self.max_connection_age_grace),
+        ] {
+            if duration.0.is_zero() {
+                findings.wrong(path, "must be longer than nothing");
+            }
+        }
+        if !self.address.is_local() {
+            findings.warn(
+                "address",
+                "whoever can connect is answered: let network policy admit Envoy alone",
+            );
+        }
+    }
+}
+
+impl AdminListener {
+    fn check(&self, findings: &mut Findings) {
+        if self.token.is_none() && !self.address.is_local() {
+            findings.wrong("token", "is needed where the address is not loopback");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::locator::Locator;
+    use crate::config::tagged::TaggedMap;
+    use crate::config::yaml::YamlDocument;
+    use crate::problem::Problem;
+
+    /// The listener `x`, as the configuration reads it.
+    fn parse(json: &str) -> Result<ListenerConfig, Problem> {
+        let section = format!(r#"{{"x":{json}}}"#);
+        let listeners = YamlDocument::whole("section", &section)
+            .parse_with(TaggedMap::new("", &Locator::new(&section)));
+        listeners.map(|mut listeners| listeners.remove("x").unwrap())
+    }
+
+    fn found(json: &str) -> Vec<String> {
+        let listener = parse(json).unwrap();
+        let mut findings = Findings::new();
+        findings.within("listeners.x", |findings| listener.check(findings));
+        let found = findings.found().iter();
+        found.map(|finding| finding.path.clone()).collect()
+    }
+
+    #[test]
+    fn unmatched_requests_pass_on_outbound_listeners_alone() {
+        assert_eq!(
+            found(r#"{"type":"check","unmatched":"allow"}"#),
+            ["listeners.x.unmatched"]
+        );
+        assert!(found(r#"{"type":"check","unmatched":"allow","direction":"outbound"}"#).is_empty());
+        assert_eq!(
+            found(r#"{"type":"check","maxConnections":0,"handshakeTimeout":"0s"}"#),
+            ["listeners.x.maxConnections", "listeners.x.handshakeTimeout"]
+        );
+    }
+
+    #[test]
+    fn an_admin_listener_beyond_loopback_needs_a_token() {
+        assert_eq!(
+            found(r#"{"type":"admin","address":"0.0.0.0:9002"}"#),
+            ["listeners.x.token"]
+        );
+        assert!(
+            found(r#"{"type":"admin","address":"0.0.0.0:9002","token":{"env":"T"}}"#).is_empty()
+        );
+        assert!(found(r#"{"type":"admin"}"#).is_empty());
+    }
+
+    #[test]
+    fn unknown_fields_and_types_are_refused() {
+        for json in [
+            r#"{"type":"check","adress":"127.0.0.1:1"}"#,
+            r#"{"type":"observe","token":{"env":"T"}}"#,
+            r#"{"type":"admin","token":"inline"}"#,
+            r#"{"type":"jwks"}"#,
+            r#"{"address":"127.0.0.1:1"}"#,
+            r#"{"type":"check","address":"9001"}"#,
+        ] {
+            assert!(parse(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_once_and_somebody_answers_envoy() {
+        let mut listeners = default_listeners();
+        let again = ListenerConfig::Observe(ObserveListener {
+            address: ListenAddress::loopback(9001),
+        });
+        listeners.insert("zzz".to_owned(), again);
+        let mut findings = Findings::new();
+        check_listeners(&listeners, &mut findings);
+        assert_eq!(findings.found()[0].path, "zzz.address");
+        assert_eq!(findings.count(), 1);
+        listeners.remove("inbound");
+        let mut findings = Findings::new();
+        check_listeners(&listeners, &mut findings);
+        assert_eq!(findings.count(), 1);
+    }
+
+    #[test]
+    fn the_defaults_are_loopback_and_valid() {
+        for (name, listener) in default_listeners() {
+            let mut findings = Findings::new();
+            listener.check(&mut findings);
+            assert!(
+                listener.address().is_local() && findings.count() == 0,
+                "{name}"
+            );
+            assert!(findings.warnings().is_empty());
+        }
+    }
+}

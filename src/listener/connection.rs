@@ -1,0 +1,216 @@
+//! One connection: TCP or Unix, counted while it lives, and ended where it says too little.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep};
+use tonic::transport::server::Connected;
+
+use crate::telemetry::metrics::{Metrics, Refusal};
+
+/// How long a connection may take to say something.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How many bytes it must have sent before it is served.
+    pub opening_bytes: usize,
+    /// How long it may take for them.
+    pub opening: Duration,
+    /// How long it may be silent after that, where that is limited.
+    pub idle: Option<Duration>,
+}
+
+impl Patience {
+    /// For HTTP/2: its preface (RFC 9113 section 3.4). What follows is watched by HTTP/2's own pings.
+    #[must_use]
+    pub fn http2(opening: Duration) -> Self {
+        Self {
+            opening_bytes: 24,
+            opening,
+            idle: None,
+        }
+    }
+
+    /// For HTTP/1: the shortest request line, and no more than a minute of silence.
+    #[must_use]
+    pub fn http1() -> Self {
+        Self {
+            opening_bytes: 16,
+            opening: Duration::from_secs(5),
+            idle: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    watch: Option<Watch>,
+    _place: Place,
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Waits for what is due.
+#[derive(Debug)]
+struct Watch {
+    patience: Patience,
+    /// How many bytes are due before the connection is served.
+    due: usize,
+    deadline: Pin<Box<Sleep>>,
+    metrics: Metrics,
+    listener: Arc<str>,
+}
+
+/// The place that a connection takes at its listener, free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) open: Gauge,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: Stream,
+        place: Place,
+        patience: Patience,
+        metrics: Metrics,
+        listener: Arc<str>,
+    ) -> Self {
+        let watch = Watch {
+            patience,
+            due: patience.opening_bytes,
+            deadline: Box::pin(sleep(patience.opening)),
+            metrics,
+            listener,
+        };
+        Self {
+            stream,
+            watch: Some(watch),
+            _place: place,
+        }
+    }
+}
+
+impl Watch {
+    /// An error where what is due did not come in time.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        ready!(self.deadline.as_mut().poll(context));
+        if self.due > 0 {
+            self.metrics
+                .connection_refused(&self.listener, Refusal::HandshakeTimeout);
+        }
+        Poll::Ready(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer is silent",
+        ))
+    }
+
+    /// Takes note of bytes that came; false where nothing is to be watched from now on.
+    fn received(&mut self, bytes: usize) -> bool {
+        self.due = self.due.saturating_sub(bytes);
+        if self.due > 0 {
+            return true;
+        }
+        let Some(idle) = self.patience.idle else {
+            return false;
+        };
+        self.deadline.as_mut().reset(Instant::now() + idle);
+        true
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        let Some(watch) = &mut self.watch else {
+            return read;
+        };
+        match read {
+            Poll::Ready(Ok(())) => {
+                if !watch.received(buffer.filled().len() - before) {
+                    self.watch = None;
+                }
+                read
+            }
+            Poll::Ready(Err(_)) => read,
+            Poll::Pending => watch.poll_deadline(context).map(Err),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}

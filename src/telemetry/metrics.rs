@@ -1,0 +1,305 @@
+//! Every metric, declared once. `docs/METRICS.md` is generated from the declarations.
+//!
+//! Labels come from closed sets: names of the configuration, reasons of the table, names of ours.
+//! Nothing that a client sends becomes a label. A label is always present, empty where there is
+//! nothing to say.
+
+mod declaration;
+mod labels;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::task::Tasks;
+use crate::telemetry::metrics::declaration::Declare;
+use crate::telemetry::metrics::labels::{
+    BuildLabels, CheckLabels, DecisionLabels, IssuerLabels, ListenerLabels, RefusalLabels,
+    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
+};
+use crate::telemetry::process::ProcessReading;
+use crate::usage::{Record, Verdict};
+
+pub use declaration::metrics_reference;
+pub use labels::{Refusal, ReloadResult};
+
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// From 50 microseconds to half a second: what Envoy waits at most is in it.
+const DURATION_BUCKETS: [f64; 13] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+];
+
+/// The metrics of the process.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    samplers: Mutex<Vec<Sampler>>,
+    checks: Family<CheckLabels, Counter>,
+    durations: [Histogram; 3],
+    in_flight: Gauge,
+    connections: Family<ListenerLabels, Gauge>,
+    refused: Family<RefusalLabels, Counter>,
+    catalog_age: Family<SourceLabels, FloatGauge>,
+    catalog_reloads: Family<ReloadLabels, Counter>,
+    catalog_info: Family<RevisionLabels, Gauge>,
+    key_set_age: Family<IssuerLabels, FloatGauge>,
+    keys: Family<IssuerLabels, Gauge>,
+    task_success: Family<TaskLabels, FloatGauge>,
+    usage_dropped: Counter,
+    log_written: Counter,
+    resident: Gauge,
+    cpu: Counter<f64, AtomicU64>,
+    open_files: Gauge,
+}
+
+/// Brings values up to date before they are told.
+type Sampler = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+impl Metrics {
+    /// All metrics, at zero; `started` is when the process did.
+    #[must_use]
+    pub fn new(started: Timestamp) -> Self {
+        Self {
+            inner: Arc::new(Inner::new(started)),
+        }
+    }
+
+    /// Lets `sampler` bring values up to date each time that metrics are asked for.
+    pub fn before_each_scrape(&self, sampler: impl Fn(&Self) + Send + Sync + 'static) {
+        let mut samplers = self
+            .inner
+            .samplers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        samplers.push(Box::new(sampler));
+    }
+
+    /// The metrics as OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let samplers = self
+            .inner
+            .samplers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for sampler in samplers.iter() {
+            sampler(self);
+        }
+        self.sample_process();
+        let mut text = String::new();
+        // still under the lock: another scrape would take values away to bring them up to date
+        text::encode(&mut text, &self.inner.registry)?;
+        Ok(text)
+    }
+
+    /// Counts a check.
+    pub fn check_done(&self, record: &Record) {
+        let labels = CheckLabels {
+            api: record
+                .api
+                .as_ref()
+                .map_or_else(Arc::default, |api| Arc::clone(api.as_arc())),
+            decision: record.verdict.name(),
+            reason: record.reason,
+        };
+        self.inner.checks.get_or_create(&labels).inc();
+        let [allow, deny, fail] = &self.inner.durations;
+        let durations = match record.verdict {
+            Verdict::Allow => allow,
+            Verdict::Deny => deny,
+            Verdict::Fail => fail,
+        };
+        durations.observe(record.duration.as_secs_f64());
+    }
+
+    /// Tells how many checks are under way.
+    pub fn set_checks_in_flight(&self, checks: usize) {
+        self.inner.in_flight.set(whole(checks));
+    }
+
+    /// The number of open connections of a listener, which is told from now on.
+    pub fn connections(&self, listener: &Arc<str>) -> Gauge {
+        let listener = Arc::clone(listener);
+        self.inner
+            .connections
+            .get_or_create_owned(&ListenerLabels { listener })
+    }
+
+    /// Counts a connection that a listener did not serve.
+    pub fn connection_refused(&self, listener: &Arc<str>, reason: Refusal) {
+        let listener = Arc::clone(listener);
+        let reason = reason.name();
+        self.inner
+            .refused
+            .get_or_create(&RefusalLabels { listener, reason })
+            .inc();
+    }
+
+    /// Tells how old what came from a source is.
+    pub fn set_catalog_age(&self, source: &Arc<str>, age: Duration) {
+        let source = Arc::clone(source);
+        self.inner
+            .catalog_age
+            .get_or_create(&SourceLabels { source })
+            .set(age.as_secs_f64());
+    }
+
+    /// Counts an attempt to load from a source.
+    pub fn catalog_reloaded(&self, source: &Arc<str>, result: ReloadResult) {
+        let source = Arc::clone(source);
+        let result = result.name();
+        self.inner
+            .catalog_reloads
+            .get_or_create(&ReloadLabels { source, result })
+            .inc();
+    }
+
+    /// Tells which revision is current; the one before is told no longer.
+    pub fn set_catalog_revision(&self, revision: &str) {
+        self.inner.catalog_info.clear();
+        let revision = revision.into();
+        self.inner
+            .catalog_info
+            .get_or_create(&RevisionLabels { revision })
+            .set(1);
+    }
+
+    /// Tells the age and number of the keys of each issuer, and of no other; an issuer whose keys
+    /// never came has no age.
+    pub fn set_key_sets<'a>(
+        &self,
+        key_sets: impl IntoIterator<Item = (&'a Arc<str>, Option<Duration>, usize)>,
+    ) {
+        self.inner.key_set_age.clear();
+        self.inner.keys.clear();
+        for (issuer, age, keys) in key_sets {
+            let labels = IssuerLabels {
+                issuer: Arc::clone(issuer),
+            };
+            if let Some(age) = age {
+                self.inner
+                    .key_set_age
+                    .get_or_create(&labels)
+                    .set(age.as_secs_f64());
+            }
+            self.inner.keys.get_or_create(&labels).set(whole(keys));
+        }
+    }
+
+    /// Tells, each time that metrics are asked for, when the tasks that ran at least once last
+    /// succeeded, and of no other task; 0 for one that never did.
+    pub fn follow_tasks(&self, tasks: Tasks) {
+        self.before_each_scrape(move |metrics| {
+            metrics.inner.task_success.clear();
+            for (task, status) in tasks.statuses() {
+                if status.last_success.is_some() || status.last_failure.is_some() {
+                    let success = status.last_success.map_or(0.0, seconds);
+                    let labels = TaskLabels { task };
+                    metrics
+                        .inner
+                        .task_success
+                        .get_or_create(&labels)
+                        .set(success);
+                }
+            }
+        });
+    }
+
+    /// Counts records that were lost.
+    pub fn usage_dropped(&self, records: u64) {
+        self.inner.usage_dropped.inc_by(records);
+    }
+
+    /// Counts lines of the decision log.
+    pub fn decision_log_written(&self, lines: u64) {
+        self.inner.log_written.inc_by(lines);
+    }
+
+    fn sample_process(&self) {
+        let reading = ProcessReading::now();
+        self.inner.resident.set(reading.resident_bytes.unwrap_or(0));
+        let cpu = reading.cpu_seconds.unwrap_or(0.0);
+        self.inner
+            .cpu
+            .inner()
+            .store(cpu.to_bits(), Ordering::Relaxed);
+        self.inner.open_files.set(reading.open_files.unwrap_or(0));
+    }
+}
+
+impl Inner {
+    fn new(started: Timestamp) -> Self {
+        let mut declare = Declare::new();
+        let durations: Family<DecisionLabels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        let of = |verdict: Verdict| {
+            let decision = verdict.name();
+            durations.get_or_create_owned(&DecisionLabels { decision })
+        };
+        let build: Family<BuildLabels, Gauge> = Family::default();
+        let version = env!("CARGO_PKG_VERSION");
+        build.get_or_create(&BuildLabels { version }).set(1);
+        let start_time = FloatGauge::default();
+        start_time.set(seconds(started));
+        declare.metric(declaration::BUILD_INFO, build);
+        declare.metric(declaration::START_TIME, start_time);
+        declare.metric(declaration::CHECK_DURATION, durations.clone());
+        Self {
+            samplers: Mutex::default(),
+            durations: [of(Verdict::Allow), of(Verdict::Deny), of(Verdict::Fail)],
+            checks: declare.metric(declaration::CHECKS, Family::default()),
+            in_flight: declare.metric(declaration::CHECKS_IN_FLIGHT, Gauge::default()),
+            connections: declare.metric(declaration::CONNECTIONS, Family::default()),
+            refused: declare.metric(declaration::CONNECTIONS_REFUSED, Family::default()),
+            catalog_age: declare.metric(declaration::CATALOG_AGE, Family::default()),
+            catalog_reloads: declare.metric(declaration::CATALOG_RELOADS, Family::default()),
+            catalog_info: declare.metric(declaration::CATALOG_INFO, Family::default()),
+            key_set_age: declare.metric(declaration::KEY_SET_AGE, Family::default()),
+            keys: declare.metric(declaration::KEY_SET_KEYS, Family::default()),
+            task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
+            usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
+            log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),
+            resident: declare.metric(declaration::RESIDENT_MEMORY, Gauge::default()),
+            cpu: declare.metric(declaration::CPU, Counter::default()),
+            open_files: declare.metric(declaration::OPEN_FILES, Gauge::default()),
+            registry: declare.into_registry(),
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 are far below 2^53"
+)]
+fn seconds(time: Timestamp) -> f64 {
+    time.as_millisecond() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests;

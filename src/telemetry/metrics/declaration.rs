@@ -1,0 +1,122 @@
+//! The declarations of the metrics: name, kind, labels and meaning of each.
+
+use std::fmt::Write as _;
+
+use prometheus_client::registry::{Metric, Registry};
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Declaration {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+macro_rules! declarations {
+    ($($id:ident = $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
+        $(pub(super) const $id: Declaration = Declaration {
+            name: $name, kind: $kind, labels: &$labels, help: $help,
+        };)*
+
+        /// Every metric.
+        pub(super) const ALL: &[Declaration] = &[$($id),*];
+    };
+}
+
+declarations! {
+    CHECKS = "counter" "portcullis_checks_total" ["api", "decision", "reason"],
+        "Checks by how they ended; `api` is empty where none was found";
+    CHECK_DURATION = "histogram" "portcullis_check_duration_seconds" ["decision"],
+        "Time from receiving a check to its answer";
+    CHECKS_IN_FLIGHT = "gauge" "portcullis_checks_in_flight" [],
+        "Checks that are under way";
+    CONNECTIONS = "gauge" "portcullis_connections" ["listener"],
+        "Open connections";
+    CONNECTIONS_REFUSED = "counter" "portcullis_connections_refused_total" ["listener", "reason"],
+        "Connections that were not served";
+    CATALOG_AGE = "gauge" "portcullis_catalog_age_seconds" ["source"],
+        "Time since the source was last read with success";
+    CATALOG_RELOADS = "counter" "portcullis_catalog_reloads_total" ["source", "result"],
+        "Attempts to load from the source";
+    CATALOG_INFO = "gauge" "portcullis_catalog_info" ["revision"],
+        "The current revision of the catalog, as a label; always 1";
+    KEY_SET_AGE = "gauge" "portcullis_key_set_age_seconds" ["issuer"],
+        "Time since the keys of the issuer were last fetched with success";
+    KEY_SET_KEYS = "gauge" "portcullis_key_set_keys" ["issuer"],
+        "Usable keys of the issuer";
+    TASK_SUCCESS = "gauge" "portcullis_task_last_success_timestamp_seconds" ["task"],
+        "When the background task last succeeded, in seconds since 1970; 0 where it never did";
+    USAGE_DROPPED = "counter" "portcullis_usage_dropped_total" [],
+        "Records of decisions that were lost because the queue was full or could not be written";
+    DECISION_LOG_WRITTEN = "counter" "portcullis_decision_log_written_total" [],
+        "Lines written to the decision log";
+    BUILD_INFO = "gauge" "portcullis_build_info" ["version"],
+        "The version of the program, as a label; always 1";
+    START_TIME = "gauge" "process_start_time_seconds" [],
+        "When the process started, in seconds since 1970";
+    RESIDENT_MEMORY = "gauge" "process_resident_memory_bytes" [],
+        "Memory in use";
+    CPU = "counter" "process_cpu_seconds_total" [],
+        "Processor time used since the start";
+    OPEN_FILES = "gauge" "process_open_fds" [],
+        "Open file descriptors";
+}
+
+/// Registers metrics by their declarations.
+#[derive(Debug)]
+pub(super) struct Declare(Registry);
+
+impl Declare {
+    pub(super) fn new() -> Self {
+        Self(Registry::default())
+    }
+
+    /// Registers `metric`. The registry adds `_total` to the names of counters itself.
+    pub(super) fn metric<M: Metric + Clone>(&mut self, declaration: Declaration, metric: M) -> M {
+        let name = declaration
+            .name
+            .strip_suffix("_total")
+            .unwrap_or(declaration.name);
+        self.0.register(name, declaration.help, metric.clone());
+        metric
+    }
+
+    pub(super) fn into_registry(self) -> Registry {
+        self.0
+    }
+}
+
+/// The text of `docs/METRICS.md`.
+#[must_use]
+pub fn metrics_reference() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         The `observe` listener answers `GET /metrics` with these, as OpenMetrics text. This page is\n\
+         generated from the declarations in `src/telemetry/metrics/declaration.rs`.\n\n\
+         | name | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in ALL {
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let labels = if labels.is_empty() {
+            "–".to_owned()
+        } else {
+            labels.join(", ")
+        };
+        // writing to a string does not fail
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {labels} | {} |",
+            metric.name, metric.kind, metric.help
+        );
+    }
+    text.push_str(
+        "\nLabels come from closed sets: names of the configuration and of the catalog, the reasons of\n\
+         [DENIALS.md](DENIALS.md), and names of ours. Nothing that a client sends becomes a label.\n",
+    );
+    text
+}

@@ -1,0 +1,83 @@
+//! The label sets of the metrics.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+macro_rules! label_sets {
+    ($($(#[$doc:meta])* $name:ident { $($label:ident: $kind:ty),* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(super) struct $name {
+            $(pub(super) $label: $kind,)*
+        }
+    )*};
+}
+
+label_sets! {
+    /// Of a decision.
+    CheckLabels { api: Arc<str>, decision: &'static str, reason: &'static str }
+    /// Of a duration.
+    DecisionLabels { decision: &'static str }
+    /// Of a listener.
+    ListenerLabels { listener: Arc<str> }
+    /// Of a connection that was not served.
+    RefusalLabels { listener: Arc<str>, reason: &'static str }
+    /// Of a source of the catalog.
+    SourceLabels { source: Arc<str> }
+    /// Of an attempt to load.
+    ReloadLabels { source: Arc<str>, result: &'static str }
+    /// Of the current revision.
+    RevisionLabels { revision: Arc<str> }
+    /// Of an issuer's keys.
+    IssuerLabels { issuer: Arc<str> }
+    /// Of a task.
+    TaskLabels { task: Arc<str> }
+    /// Of the program.
+    BuildLabels { version: &'static str }
+}
+
+/// Why a connection was not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are as many as the listener may have.
+    MaxConnections,
+    /// It said too little in time.
+    HandshakeTimeout,
+    /// The system did not hand it over.
+    AcceptFailed,
+}
+
+impl Refusal {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max_connections",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::AcceptFailed => "accept_failed",
+        }
+    }
+}
+
+/// How an attempt to load from a source ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// It is current now.
+    Published,
+    /// It is what was current already.
+    Unchanged,
+    /// It is invalid; the one before stays.
+    Refused,
+    /// It could not be read; the one before stays.
+    Failed,
+}
+
+impl ReloadResult {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
