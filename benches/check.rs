@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use divan::Bencher;
@@ -20,13 +20,12 @@ use portcullis::authentication::api_key::KeyDigest;
 use portcullis::authentication::key_refresh::KeySources;
 use portcullis::authorization::Authorization;
 use portcullis::catalog::model::Direction;
-use portcullis::check::Checker;
-use portcullis::check::request::{Decoded, decode};
-use portcullis::check::response::{Reply, respond};
+use portcullis::check::request::decode;
+use portcullis::check::{Asking, Checker};
 use portcullis::clock::Clock;
 use portcullis::config::Config;
-use portcullis::snapshot::{ListenerRules, NoHttpRule, Snapshot, Unmatched};
-use portcullis::usage::Record;
+use portcullis::routing::{ListenerRules, NoHttpRule, Unmatched};
+use portcullis::snapshot::Snapshot;
 use prost::Message as _;
 use tokio::runtime::Runtime;
 
@@ -73,37 +72,21 @@ impl Fixture {
                 .enable_all()
                 .build()
                 .unwrap(),
-            checker: Checker::new(Authorization::new(Clock::system())),
+            checker: Checker::new(Authorization::new(Clock::system()), None),
             snapshot,
             listener: "inbound".into(),
         }
     }
 
     fn check(&self, message: &Bytes) -> Bytes {
-        let Ok(Decoded::Http(request)) = decode(message.clone()) else {
-            unreachable!("a good message")
+        let asking = Asking {
+            listener: Arc::clone(&self.listener),
+            rules: RULES,
+            started: Instant::now(),
+            budget: Duration::from_secs(1),
         };
-        let check = self
-            .checker
-            .check(&self.snapshot, &request, &RULES, Duration::from_secs(1));
-        let checked = self.runtime.block_on(check);
-        let route = checked.route.as_ref();
-        let record = Record::new(
-            &checked.decision,
-            Arc::clone(&self.listener),
-            route,
-            Some(&request),
-        );
-        let answers = route.map(|route| route.answers());
-        respond(
-            &checked.decision,
-            &Reply {
-                answers,
-                grpc: false,
-                decision_header: None,
-                record: &record,
-            },
-        )
+        let check = self.checker.check(&self.snapshot, message.clone(), &asking);
+        self.runtime.block_on(check).message
     }
 }
 

@@ -18,7 +18,7 @@ use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
 use crate::check::Checker;
-use crate::check::service::{AuthorizationService, CheckLimits, Shared};
+use crate::check::service::{AuthorizationService, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::load::Loaded;
@@ -82,8 +82,7 @@ pub fn load_catalog(
                 clock,
                 key_sources: &key_sources,
             };
-            // none means that something is wrong, which the findings have been told
-            build_all(&config.authenticators, &mut context).unwrap_or_default()
+            build_all(&config.authenticators, &mut context)
         })
     });
     Ok(CatalogSync::load_first(loaded, build)?)
@@ -182,8 +181,9 @@ impl App {
 }
 
 impl Parts {
-    /// Every task of the process but the listeners, which [`Servers::run`] starts, the decision
-    /// log, and the refresh of each key set, which [`KeySources`] starts.
+    /// The tasks beside those that start with what they serve: `decision_log` ([`App::start`]),
+    /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
+    /// ([`KeySources`]).
     fn start_tasks(&self) {
         Arc::clone(&self.sync)
             .watch(self.snapshots.clone(), &self.tasks)
@@ -191,9 +191,12 @@ impl Parts {
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
+        let stopping = self.tasks.stopping();
         self.tasks.detached(async move {
-            tokio::time::sleep(grace).await;
-            readiness.waive();
+            tokio::select! {
+                () = tokio::time::sleep(grace) => readiness.waive(),
+                () = stopping.cancelled() => {}
+            }
         });
     }
 
@@ -270,15 +273,12 @@ impl Parts {
     fn shared(&self, authorization: Authorization) -> Arc<Shared> {
         let checks = &self.config.checks;
         Arc::new(Shared {
-            checker: Checker::new(authorization),
+            checker: Checker::new(authorization, checks.decision_header()),
             snapshots: self.snapshots.clone(),
             recorder: self.recorder.clone(),
-            permits: Semaphore::new(checks.max_concurrent.min(Semaphore::MAX_PERMITS)),
-            limits: CheckLimits {
-                deadline: checks.deadline.0,
-                max_message: checks.max_message.0,
-                decision_header: checks.decision_header(),
-            },
+            slots: Semaphore::new(checks.max_concurrent.min(Semaphore::MAX_PERMITS)),
+            deadline: checks.deadline.0,
+            max_message: checks.max_message.0,
         })
     }
 
@@ -295,21 +295,17 @@ impl Parts {
     }
 
     fn admin_state(&self) -> AdminState {
-        let (status, problems, key_sources) = (
-            Arc::clone(&self.sync),
-            Arc::clone(&self.sync),
-            self.key_sources.clone(),
-        );
-        let nudge = Arc::clone(&self.sync);
+        let (status, problems) = (self.sync.subscribe(), self.sync.subscribe());
+        let key_sources = self.key_sources.clone();
         AdminState {
             snapshots: self.snapshots.clone(),
             tasks: self.tasks.clone(),
             readiness: self.readiness.clone(),
-            catalog_status: Arc::new(move || reporting::told(&status.status())),
-            problems: Arc::new(move || reporting::told(&problems.status().problems())),
+            catalog_status: Arc::new(move || reporting::told(&*status.borrow())),
+            problems: Arc::new(move || reporting::told(&problems.borrow().problems())),
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
             log_level: self.log_level.clone(),
-            nudge_reload: nudge.nudger(),
+            nudge_reload: self.sync.nudger(),
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::authentication::principal::{
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
-use crate::snapshot::Route;
+use crate::routing::Route;
 
 /// The name of the authenticator that lets everybody in; it always exists and must be named to be used.
 pub const ANONYMOUS: &str = "anonymous";

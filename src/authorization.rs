@@ -17,7 +17,7 @@ use crate::authorization::subscription::Standing;
 use crate::check::decision::{CallerSummary, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
-use crate::snapshot::Route;
+use crate::routing::Route;
 
 /// Proof that authorization passed.
 #[derive(Debug)]

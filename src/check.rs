@@ -1,8 +1,17 @@
-//! The request path: one straight line from a request to a [`Decision`].
+//! The request path: one straight line from the bytes of a check to its [`Answer`].
 //!
-//! route → authenticate → authorize → augment; each is one call into one file. What stands before
-//! (decode) and after (respond, record) is in [`service`].
+//! | stage | file |
+//! |---|---|
+//! | decode | [`request`] |
+//! | route | [`crate::routing`] |
+//! | authenticate | [`crate::authentication`] |
+//! | authorize | [`crate::authorization`] |
+//! | augment | [`crate::upstream`] |
+//! | respond | [`answer`], [`response`] |
+//!
+//! [`service`] stands around it: bytes in, bytes out, limits, the record.
 
+pub mod answer;
 pub mod codec;
 pub mod decision;
 pub mod exemption;
@@ -10,83 +19,70 @@ pub mod request;
 pub mod response;
 pub mod service;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use crate::authentication::authenticate;
 use crate::authorization::Authorization;
-use crate::check::decision::{Decision, Denial, Fault, FaultReason, Reason, Stop};
-use crate::check::exemption::Exemption;
-use crate::check::request::DownstreamRequest;
-use crate::snapshot::{ListenerRules, NoHttpRule, Route, Routed, Snapshot};
-use crate::upstream::mutations::Mutations;
-use crate::upstream::{Grant, augment, headers};
+use crate::check::answer::Answer;
+use crate::check::decision::{Decision, Fault, FaultReason, Stop};
+use crate::check::exemption::without_http;
+use crate::check::request::{Decoded, DownstreamRequest, Unreadable, decode};
+use crate::header::HeaderName;
+use crate::routing::{ListenerRules, Route, Routed, route};
+use crate::snapshot::Snapshot;
+use crate::upstream::{Grant, augment};
 
-/// Decides requests.
+/// Decides checks.
 #[derive(Debug)]
 pub struct Checker {
     authorization: Authorization,
+    decision_header: Option<HeaderName>,
 }
 
-/// A decision, and the route that it was made for where one was found.
-#[derive(Debug)]
-pub struct Checked<'s> {
-    /// The decision.
-    pub decision: Decision,
-    /// Where the request belongs.
-    pub route: Option<Route<'s>>,
+/// By whom a check is asked, and how long the answer may take.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// The listener.
+    pub listener: Arc<str>,
+    /// Its rules.
+    pub rules: ListenerRules,
+    /// When the check began to arrive.
+    pub started: Instant,
+    /// How long it may take from then on.
+    pub budget: Duration,
 }
 
 impl Checker {
-    /// Decides by these stages.
+    /// Decides by these stages; answers tell the decision's id in `decision_header`.
     #[must_use]
-    pub fn new(authorization: Authorization) -> Self {
-        Self { authorization }
+    pub fn new(authorization: Authorization, decision_header: Option<HeaderName>) -> Self {
+        Self {
+            authorization,
+            decision_header,
+        }
     }
 
-    /// Decides `request`, which came to a listener with `rules`, within `budget`.
-    pub async fn check<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        request: &DownstreamRequest,
-        rules: &ListenerRules,
-        budget: Duration,
-    ) -> Checked<'s> {
-        match snapshot.route(request, rules) {
-            Ok(Routed::To(route)) => {
-                let line = tokio::time::timeout(budget, self.line(&route, request)).await;
-                let decision = match line {
-                    Ok(Ok(grant)) => Decision::Allow(grant),
-                    Ok(Err(stop)) => stop.into(),
-                    Err(_) => Decision::Fail(out_of_time(budget)),
-                };
-                Checked {
-                    decision,
-                    route: Some(route),
-                }
+    /// Answers the check in `frame` by what is in `snapshot`.
+    pub async fn check(&self, snapshot: &Snapshot, frame: Bytes, asking: &Asking) -> Answer {
+        let request = match decode(frame) {
+            Ok(Decoded::Http(request)) => request,
+            Ok(Decoded::NoHttp) => return self.unread(without_http(&asking.rules), false, asking),
+            Err(Unreadable { denial, grpc }) => {
+                return self.unread(Decision::Deny(denial), grpc, asking);
             }
-            Ok(Routed::Exempt(exemption, route)) => Checked {
-                decision: exempt(exemption, route.as_ref(), snapshot, request),
+        };
+        let (decision, route) = match route(snapshot, &request, &asking.rules) {
+            Ok(Routed::To(route)) => (self.in_time(&route, &request, asking).await, Some(route)),
+            Ok(Routed::Exempt(exemption, route)) => (
+                exemption.into_decision(snapshot, route.as_ref(), &request),
                 route,
-            },
-            Err(unrouted) => Checked {
-                decision: Decision::Deny(unrouted.denial),
-                route: unrouted.route,
-            },
-        }
-    }
-
-    /// Decides a check without HTTP attributes, which came to a listener with `rules`.
-    #[must_use]
-    pub fn without_http(&self, rules: &ListenerRules) -> Decision {
-        match rules.no_http {
-            NoHttpRule::Allow => {
-                Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default()))
-            }
-            NoHttpRule::Deny => Decision::Deny(Denial::new(
-                Reason::RequestMalformed,
-                "the check has no http attributes",
-            )),
-        }
+            ),
+            Err(unrouted) => (Decision::Deny(unrouted.denial), unrouted.route),
+        };
+        self.respond(snapshot, &request, route.as_ref(), &decision, asking)
     }
 
     async fn line(&self, route: &Route<'_>, request: &DownstreamRequest) -> Result<Grant, Stop> {
@@ -94,26 +90,21 @@ impl Checker {
         let permit = self.authorization.authorize(route, request, caller).await?;
         augment(route, request, permit).await
     }
-}
 
-/// What is ours is stripped from a request that nobody judges, but for one to a host that no Api
-/// claims, which is left as it came.
-fn exempt(
-    exemption: Exemption,
-    route: Option<&Route<'_>>,
-    snapshot: &Snapshot,
-    request: &DownstreamRequest,
-) -> Decision {
-    let mutations = match exemption {
-        Exemption::Preflight | Exemption::NoHttp => headers::strip(route, snapshot, request),
-        Exemption::Unmatched => Mutations::default(),
-    };
-    Decision::Allow(Grant::exempt(exemption, mutations))
-}
-
-fn out_of_time(budget: Duration) -> Fault {
-    Fault::new(
-        FaultReason::Timeout,
-        anyhow::anyhow!("not decided within {budget:?}"),
-    )
+    async fn in_time(
+        &self,
+        route: &Route<'_>,
+        request: &DownstreamRequest,
+        asking: &Asking,
+    ) -> Decision {
+        let left = asking.budget.saturating_sub(asking.started.elapsed());
+        match tokio::time::timeout(left, self.line(route, request)).await {
+            Ok(Ok(grant)) => Decision::Allow(grant),
+            Ok(Err(stop)) => stop.into(),
+            Err(_) => {
+                let why = anyhow::anyhow!("not decided within {:?}", asking.budget);
+                Decision::Fail(Fault::new(FaultReason::Timeout, why))
+            }
+        }
+    }
 }

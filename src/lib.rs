@@ -10,7 +10,7 @@
 //!   v
 //! DownstreamRequest      check/request.rs
 //!   v
-//! Route                  snapshot.rs, catalog/router.rs
+//! Route                  routing.rs
 //!   v
 //! Caller                 authentication.rs
 //!   v
@@ -25,7 +25,7 @@
 //! Modules are listed in reading order: the line first, then what it reads, then what runs beside it.
 
 pub mod check;
-pub mod snapshot;
+pub mod routing;
 
 pub mod authentication;
 pub mod authorization;
@@ -33,6 +33,7 @@ pub mod upstream;
 
 pub mod catalog;
 pub mod header;
+pub mod snapshot;
 pub mod usage;
 
 pub mod admin;

@@ -20,7 +20,7 @@ use crate::catalog::model::Direction;
 use crate::config::findings::Findings;
 use crate::config::value::{HumanDuration, SecretSource};
 use crate::listener::address::ListenAddress;
-use crate::snapshot::{ListenerRules, NoHttpRule, Unmatched};
+use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 
 /// One listener. Its `type` is read first ([`crate::config::tagged`]).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

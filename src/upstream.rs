@@ -15,7 +15,7 @@ use crate::authorization::Permit;
 use crate::check::decision::{CallerSummary, Stop};
 use crate::check::exemption::Exemption;
 use crate::check::request::DownstreamRequest;
-use crate::snapshot::Route;
+use crate::routing::Route;
 use crate::upstream::mutations::Mutations;
 
 /// Leave to pass, with what changes on the way.

@@ -16,7 +16,7 @@ use crate::catalog::model::ApiId;
 use crate::check::decision::{CallerSummary, Decision, Fault};
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
-use crate::snapshot::Route;
+use crate::routing::Route;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Ground;
 use crate::usage::decision_log::{DecisionLog, DecisionLogConfig};

@@ -24,11 +24,11 @@ pub(super) fn sample(
     key_sources: &KeySources,
     tasks: &Tasks,
 ) {
-    let most = shared.permits.available_permits();
+    let most = shared.slots.available_permits();
     metrics.follow_tasks(tasks.clone());
     let (shared, key_sources) = (Arc::clone(shared), key_sources.clone());
     metrics.before_each_scrape(move |metrics| {
-        metrics.set_checks_in_flight(most.saturating_sub(shared.permits.available_permits()));
+        metrics.set_checks_in_flight(most.saturating_sub(shared.slots.available_permits()));
         let key_sets = key_sources.statuses();
         metrics.set_key_sets(key_sets.iter().map(|status| {
             (

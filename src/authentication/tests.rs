@@ -4,7 +4,8 @@ use crate::catalog::model::{
     Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Origin, PreflightRule,
     SubscriptionRule, UnmatchedOperation, UpstreamRules,
 };
-use crate::snapshot::{ListenerRules, NoHttpRule, Revision, Routed, Snapshot, Unmatched};
+use crate::routing::{ListenerRules, NoHttpRule, Routed, Unmatched, route};
+use crate::snapshot::{Revision, Snapshot};
 
 #[test]
 fn the_denial_closest_to_an_owner_is_said() {
@@ -107,7 +108,7 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
         no_http: NoHttpRule::Deny,
     };
     let request = testing::request("/", headers);
-    let Ok(Routed::To(route)) = snapshot.route(&request, &rules) else {
+    let Ok(Routed::To(route)) = route(&snapshot, &request, &rules) else {
         panic!("a route");
     };
     match authenticate(&route, &request).await {

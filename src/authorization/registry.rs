@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::authentication::principal::Principal;
 use crate::authorization::subscription::{self, Refused, Standing};
-use crate::snapshot::Route;
+use crate::routing::Route;
 
 /// What is asked about applications and subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

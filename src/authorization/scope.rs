@@ -3,7 +3,7 @@
 use crate::authentication::principal::Principal;
 use crate::catalog::model::ScopeRule;
 use crate::check::decision::{Denial, Reason};
-use crate::snapshot::Route;
+use crate::routing::Route;
 
 /// Verifies that `principal` has the scopes that the route's operation needs (RFC 6749 section
 /// 3.3: scopes are compared exactly).

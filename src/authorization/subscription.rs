@@ -15,7 +15,7 @@ use crate::catalog::model::{
     SubscriptionState,
 };
 use crate::check::decision::{Denial, Reason};
-use crate::snapshot::Route;
+use crate::routing::Route;
 
 /// The application and subscription that a caller has been found to have.
 #[derive(Debug, Clone)]

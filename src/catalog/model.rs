@@ -13,6 +13,9 @@ use crate::authentication::api_key::KeyDigest;
 use crate::header::HeaderName;
 use crate::upstream::template::HeaderTemplate;
 
+/// The namespace of a document that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -24,6 +27,15 @@ macro_rules! id {
             #[must_use]
             pub fn new(namespace: &str, name: &str) -> Self {
                 Self(format!("{namespace}/{name}").into())
+            }
+
+            /// Reads `namespace/name`, or a name in the namespace `default`.
+            #[must_use]
+            pub fn parse(text: &str) -> Self {
+                match text.split_once('/') {
+                    Some((namespace, name)) => Self::new(namespace, name),
+                    None => Self::new(DEFAULT_NAMESPACE, text),
+                }
             }
 
             /// `namespace/name`.

@@ -33,9 +33,9 @@ use crate::task::{Schedule, TaskGuard, Tasks};
 
 /// Builds the authenticators of a configuration, `anonymous` among them. It reads files and the
 /// environment through the reader alone, and puts what is wrong into the findings, with paths that
-/// begin with `authenticators`.
+/// begin with `authenticators`; none means that something is wrong.
 pub type BuildAuthenticators =
-    Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Authenticators + Send + Sync>;
+    Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Option<Authenticators> + Send + Sync>;
 
 /// After an event, files may still be changing for this long.
 const DEBOUNCE: Duration = Duration::from_millis(300);

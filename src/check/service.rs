@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
@@ -19,15 +18,12 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use crate::catalog::model::Enforcement;
-use crate::check::decision::{Decision, Denial, Fault, FaultReason, Reason};
-use crate::check::request::{Decoded, DownstreamRequest, Unreadable, decode};
-use crate::check::response::{Reply, respond, respond_shadowed};
-use crate::check::{Checked, Checker, codec};
-use crate::header::HeaderName;
-use crate::snapshot::{ListenerRules, Snapshot, SnapshotReader};
-use crate::upstream::headers;
-use crate::usage::{Record, Recorder};
+use crate::check::answer::Answer;
+use crate::check::decision::{Decision, Denial, FaultReason, Reason};
+use crate::check::{Asking, Checker, codec};
+use crate::routing::ListenerRules;
+use crate::snapshot::SnapshotReader;
+use crate::usage::Recorder;
 
 /// The path of the one method.
 pub const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -52,21 +48,12 @@ pub struct Shared {
     pub snapshots: SnapshotReader,
     /// Takes the records.
     pub recorder: Recorder,
-    /// The checks that may be under way at once.
-    pub permits: Semaphore,
-    /// The limits of each check.
-    pub limits: CheckLimits,
-}
-
-/// The limits of each check.
-#[derive(Debug, Clone)]
-pub struct CheckLimits {
+    /// One for each check that may be under way.
+    pub slots: Semaphore,
     /// How long a check may take.
     pub deadline: Duration,
-    /// How many bytes it may have.
+    /// How many bytes a check may have.
     pub max_message: usize,
-    /// The header that tells the decision's id.
-    pub decision_header: Option<HeaderName>,
 }
 
 impl AuthorizationService {
@@ -82,127 +69,53 @@ impl AuthorizationService {
 
     /// Answers one check. Whatever happens on the way, there is an answer.
     async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let started = Instant::now();
-        let budget = budget(request.headers(), self.shared.limits.deadline);
-        let snapshot = self.shared.snapshots.current();
-        let answer = match self.shared.permits.try_acquire() {
-            Ok(_permit) => {
-                let judged = self.judge(&snapshot, request.into_body(), budget, started);
-                self.guarded(judged, started).await
-            }
-            Err(_) => self.failed(
-                FaultReason::Overloaded,
-                "too many checks are under way",
-                started,
-            ),
+        let asking = Asking {
+            listener: self.listener,
+            rules: self.rules,
+            started: Instant::now(),
+            budget: budget(request.headers(), self.shared.deadline),
         };
-        codec::write_message(&answer)
+        let answer = self.shared.answer(request.into_body(), &asking).await;
+        self.shared.recorder.record(answer.record);
+        codec::write_message(&answer.message)
+    }
+}
+
+impl Shared {
+    async fn answer(&self, body: Body, asking: &Asking) -> Answer {
+        let Ok(_slot) = self.slots.try_acquire() else {
+            let why = "too many checks are under way";
+            return self.checker.failed(FaultReason::Overloaded, why, asking);
+        };
+        self.guarded(self.judged(body, asking), asking).await
     }
 
     /// Turns a panic of a stage into a fault.
-    async fn guarded(&self, judged: impl Future<Output = Bytes>, started: Instant) -> Bytes {
+    async fn guarded(&self, judged: impl Future<Output = Answer>, asking: &Asking) -> Answer {
         let judged = AssertUnwindSafe(judged).catch_unwind().await;
-        judged.unwrap_or_else(|_| self.failed(FaultReason::Internal, "a stage panicked", started))
+        let panicked = || {
+            self.checker
+                .failed(FaultReason::Internal, "a stage panicked", asking)
+        };
+        judged.unwrap_or_else(|_| panicked())
     }
 
-    async fn judge(
-        &self,
-        snapshot: &Snapshot,
-        body: Body,
-        budget: Duration,
-        started: Instant,
-    ) -> Bytes {
-        let message = match tokio::time::timeout(
-            budget,
-            codec::read_message(body, self.shared.limits.max_message),
-        )
-        .await
-        {
+    async fn judged(&self, body: Body, asking: &Asking) -> Answer {
+        let message = codec::read_message(body, self.max_message);
+        match tokio::time::timeout(asking.budget, message).await {
             Err(_) => {
-                return self.failed(
-                    FaultReason::Timeout,
-                    "the check did not arrive in time",
-                    started,
-                );
+                let why = "the check did not arrive in time";
+                self.checker.failed(FaultReason::Timeout, why, asking)
             }
             Ok(Err(error)) => {
-                return self.unread(Decision::Deny(malformed(error.to_string())), false, started);
+                let denial = Denial::new(Reason::RequestMalformed, error.to_string());
+                self.checker.unread(Decision::Deny(denial), false, asking)
             }
-            Ok(Ok(message)) => message,
-        };
-        match decode(message) {
-            Err(Unreadable { denial, grpc }) => self.unread(Decision::Deny(denial), grpc, started),
-            Ok(Decoded::NoHttp) => {
-                let decision = self.shared.checker.without_http(&self.rules);
-                self.unread(decision, false, started)
-            }
-            Ok(Decoded::Http(request)) => {
-                let left = budget.saturating_sub(started.elapsed());
-                let checked = self
-                    .shared
-                    .checker
-                    .check(snapshot, &request, &self.rules, left)
-                    .await;
-                self.reply(snapshot, &request, &checked, started)
+            Ok(Ok(frame)) => {
+                let snapshot = self.snapshots.current();
+                self.checker.check(&snapshot, frame, asking).await
             }
         }
-    }
-
-    /// Responds to and records a decision about an HTTP request. This is where an Api in shadow
-    /// mode turns a refusal into an allow.
-    fn reply(
-        &self,
-        snapshot: &Snapshot,
-        request: &DownstreamRequest,
-        checked: &Checked<'_>,
-        started: Instant,
-    ) -> Bytes {
-        let Checked { decision, route } = checked;
-        let route = route.as_ref();
-        let shadow = route.is_some_and(|route| route.api.enforcement == Enforcement::Shadow);
-        let mut record = Record::new(decision, Arc::clone(&self.listener), route, Some(request));
-        record.shadow = shadow;
-        record.duration = started.elapsed();
-        let reply = Reply {
-            answers: route.map(|route| route.answers()),
-            grpc: request.is_grpc(),
-            decision_header: self.shared.limits.decision_header.as_ref(),
-            record: &record,
-        };
-        let answer = match decision {
-            Decision::Deny(_) | Decision::Fail(_) if shadow => {
-                respond_shadowed(&headers::strip(route, snapshot, request), &reply)
-            }
-            Decision::Allow(_) | Decision::Deny(_) | Decision::Fail(_) => respond(decision, &reply),
-        };
-        self.shared.recorder.record(record);
-        answer
-    }
-
-    fn failed(&self, reason: FaultReason, why: &'static str, started: Instant) -> Bytes {
-        self.unread(
-            Decision::Fail(Fault::new(reason, anyhow::anyhow!(why))),
-            false,
-            started,
-        )
-    }
-
-    /// Responds to and records a decision that was made without a request.
-    fn unread(&self, decision: Decision, grpc: bool, started: Instant) -> Bytes {
-        let mut record = Record::new(&decision, Arc::clone(&self.listener), None, None);
-        record.duration = started.elapsed();
-        let decision_header = self.shared.limits.decision_header.as_ref();
-        let answer = respond(
-            &decision,
-            &Reply {
-                answers: None,
-                grpc,
-                decision_header,
-                record: &record,
-            },
-        );
-        self.shared.recorder.record(record);
-        answer
     }
 }
 
@@ -259,13 +172,49 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     }
 }
 
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Denial {
-    Denial::new(Reason::RequestMalformed, detail)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_stage_is_an_internal_fault_and_no_allow() {
+        use crate::authorization::Authorization;
+        use crate::clock::Clock;
+        use crate::telemetry::metrics::Metrics;
+        use crate::usage::Verdict;
+
+        let shared = Shared {
+            checker: Checker::new(Authorization::new(Clock::at(0)), None),
+            snapshots: SnapshotReader::new(crate::snapshot::Snapshot::new(
+                crate::snapshot::Revision::new(&[0]),
+                crate::catalog::Catalog::new(Vec::new(), Vec::new(), Vec::new()),
+                &crate::snapshot::Authenticators::new(),
+            )),
+            recorder: Recorder::counting(Metrics::new(jiff::Timestamp::UNIX_EPOCH), Clock::at(0)),
+            slots: Semaphore::new(1),
+            deadline: Duration::from_secs(1),
+            max_message: 1024,
+        };
+        let rules = ListenerRules {
+            direction: crate::catalog::model::Direction::Inbound,
+            unmatched: crate::routing::Unmatched::Deny,
+            no_http: crate::routing::NoHttpRule::Deny,
+        };
+        let asking = Asking {
+            listener: "inbound".into(),
+            rules,
+            started: Instant::now(),
+            budget: Duration::from_secs(1),
+        };
+        let answer = shared.guarded(async { panic!("boom") }, &asking).await;
+        assert_eq!(
+            (answer.record.verdict, answer.record.reason),
+            (Verdict::Fail, "internal")
+        );
+        let response = crate::descriptor::check_response_to_json(&answer.message).unwrap();
+        assert_eq!(response["status"]["code"], 13);
+        assert_eq!(response["deniedResponse"]["status"]["code"], 500);
+    }
 
     #[test]
     fn the_callers_deadline_shortens_the_budget_and_never_lengthens_it() {

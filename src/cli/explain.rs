@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -14,10 +14,8 @@ use crate::app::{install_cryptography, load_catalog};
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::catalog::model::Direction;
-use crate::check::Checker;
-use crate::check::decision::Decision;
-use crate::check::request::{Decoded, Unreadable, decode};
-use crate::check::response::{Reply, respond};
+use crate::check::answer::Answer;
+use crate::check::{Asking, Checker};
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,9 +24,8 @@ use crate::descriptor::{check_request_from_json, check_response_to_json};
 use crate::explain::{Told, listen};
 use crate::listener::ListenerConfig;
 use crate::readiness::Readiness;
-use crate::snapshot::{ListenerRules, NoHttpRule, Snapshot, Unmatched};
+use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 use crate::task::Tasks;
-use crate::usage::Record;
 
 /// Decide a request without serving. Touches no network unless told to.
 #[derive(Debug, Args)]
@@ -77,7 +74,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let explained = runtime.block_on(async {
+    let decision_header = loaded.config.checks.decision_header();
+    let snapshot = runtime.block_on(async {
         let key_sources = match args.online {
             true => KeySources::online(Tasks::new(), Readiness::new()),
             false => KeySources::offline(),
@@ -85,14 +83,20 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         let (_sync, snapshot) = load_catalog(loaded, key_sources, clock.clone())?;
         anyhow::Ok(snapshot)
     })?;
-    let checker = Checker::new(Authorization::new(clock));
-    let (answer, stages) =
-        listen(|| runtime.block_on(decide(&checker, &explained, &message, &listener, &rules)));
-    let (record, answer) = answer;
-    let answer = check_response_to_json(&answer)?;
+    let checker = Checker::new(Authorization::new(clock), decision_header);
+    let asking = Asking {
+        listener,
+        rules,
+        started: Instant::now(),
+        budget: BUDGET,
+    };
+    let (answer, stages) = listen(|| runtime.block_on(checker.check(&snapshot, message, &asking)));
+    let Answer { message, record } = answer;
+    let answer = check_response_to_json(&message)?;
     let report = json!({
         "stages": stages,
         "decision": record.verdict.name(),
+        "shadow": record.shadow,
         "reason": record.reason,
         "detail": record.detail,
         "api": record.api.as_ref().map(|api| api.as_str()),
@@ -105,68 +109,6 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     } else {
         print(&text(&stages, &report)?)
     }
-}
-
-async fn decide(
-    checker: &Checker,
-    snapshot: &Snapshot,
-    message: &Bytes,
-    listener: &Arc<str>,
-    rules: &ListenerRules,
-) -> (Record, Bytes) {
-    let request = match decode(message.clone()) {
-        Ok(Decoded::Http(request)) => request,
-        Ok(Decoded::NoHttp) => {
-            let decision = checker.without_http(rules);
-            return answered(
-                &decision,
-                Record::new(&decision, Arc::clone(listener), None, None),
-                None,
-                false,
-            );
-        }
-        Err(Unreadable { denial, grpc }) => {
-            let decision = Decision::Deny(denial);
-            return answered(
-                &decision,
-                Record::new(&decision, Arc::clone(listener), None, None),
-                None,
-                grpc,
-            );
-        }
-    };
-    let checked = checker.check(snapshot, &request, rules, BUDGET).await;
-    let route = checked.route.as_ref();
-    let record = Record::new(
-        &checked.decision,
-        Arc::clone(listener),
-        route,
-        Some(&request),
-    );
-    answered(
-        &checked.decision,
-        record,
-        route.map(|route| route.answers()),
-        request.is_grpc(),
-    )
-}
-
-fn answered(
-    decision: &Decision,
-    record: Record,
-    answers: Option<&crate::check::response::ApiAnswers>,
-    grpc: bool,
-) -> (Record, Bytes) {
-    let answer = respond(
-        decision,
-        &Reply {
-            answers,
-            grpc,
-            decision_header: None,
-            record: &record,
-        },
-    );
-    (record, answer)
 }
 
 /// The listener that is asked, and its rules.

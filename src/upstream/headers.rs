@@ -5,7 +5,8 @@ use crate::authorization::Permit;
 use crate::check::decision::{Denial, Reason};
 use crate::check::request::{DownstreamRequest, Values};
 use crate::header::{HeaderName, HeaderValue};
-use crate::snapshot::{Route, Snapshot};
+use crate::routing::Route;
+use crate::snapshot::Snapshot;
 use crate::upstream::mutations::Mutations;
 
 /// The changes for one request that has a permit.

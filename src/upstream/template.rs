@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::authorization::Permit;
 use crate::authorization::subscription::KnownApplication;
 use crate::header::{HeaderError, HeaderValue};
-use crate::snapshot::Route;
+use crate::routing::Route;
 
 /// A header value with places to fill.
 #[derive(Debug, Clone, PartialEq, Eq)]

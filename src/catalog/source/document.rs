@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::catalog::model::DEFAULT_NAMESPACE;
 use crate::catalog::source::choice::{
     ApplicationStateDocument, DirectionDocument, EnforcementDocument, OnExceedDocument,
     PreflightDocument, SubscriptionRuleDocument, SubscriptionStateDocument,
@@ -138,7 +139,7 @@ impl Default for SubscriptionMetadata {
 }
 
 fn default_namespace() -> String {
-    "default".to_owned()
+    DEFAULT_NAMESPACE.to_owned()
 }
 
 fn root() -> String {

@@ -79,6 +79,12 @@ impl AuthenticatorSet {
         let mut reader = Reader::new(loaded.base());
         let mut findings = Findings::new();
         let authenticators = build(&config, &mut reader, &mut findings);
+        if authenticators.is_none() && findings.count() == 0 {
+            findings.wrong(
+                "authenticators",
+                "they cannot be built, and nothing says why",
+            );
+        }
         for warning in loaded.document.located(findings.warnings()).iter() {
             tracing::warn!(warning = %warning, "configuration");
         }
@@ -86,7 +92,7 @@ impl AuthenticatorSet {
         loaded.document.problems(&findings).into_result(Self {
             digest: digest(loaded, &files),
             config: Arc::new(config),
-            authenticators,
+            authenticators: authenticators.unwrap_or_default(),
             files,
         })
     }

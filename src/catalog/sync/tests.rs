@@ -41,10 +41,10 @@ fn builder() -> BuildAuthenticators {
             findings.wrong("authenticators.keys", error.to_string());
         }
         let names = config.authenticators.keys().map(String::as_str);
-        names
+        let built = names
             .chain(["anonymous"])
-            .map(|name| (name.into(), Arc::new(Authenticator::Anonymous)))
-            .collect()
+            .map(|name| (name.into(), Arc::new(Authenticator::Anonymous)));
+        Some(built.collect())
     })
 }
 
@@ -354,14 +354,14 @@ fn a_start_tells_everything_that_is_wrong() {
 fn the_short_form_has_a_catalog() {
     let headers = ["x-user={principal.subject}".to_owned()];
     let loaded = quick_of(headers.to_vec()).unwrap();
-    let build: BuildAuthenticators = Box::new(|_, _, _| Authenticators::new());
+    let build: BuildAuthenticators = Box::new(|_, _, _| Some(Authenticators::new()));
     let (sync, snapshot) = CatalogSync::load_first(loaded, build).unwrap();
     assert_eq!(snapshot.catalog().apis()[0].hosts[0].to_string(), "*");
     let outcome = sync.reload_once(&SnapshotReader::new(snapshot));
     assert!(!outcome.published && outcome.problems.is_empty());
     let wrong = ["x-user={nobody}".to_owned()];
     let loaded = quick_of(wrong.to_vec()).unwrap();
-    let build: BuildAuthenticators = Box::new(|_, _, _| Authenticators::new());
+    let build: BuildAuthenticators = Box::new(|_, _, _| Some(Authenticators::new()));
     let problems = CatalogSync::load_first(loaded, build)
         .unwrap_err()
         .to_string();

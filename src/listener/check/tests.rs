@@ -29,7 +29,7 @@ use super::*;
 use crate::authorization::Authorization;
 use crate::catalog::Catalog;
 use crate::check::Checker;
-use crate::check::service::{CHECK_PATH, CheckLimits, Shared};
+use crate::check::service::{CHECK_PATH, Shared};
 use crate::clock::Clock;
 use crate::config::value::HumanDuration;
 use crate::listener::address::ListenAddress;
@@ -57,15 +57,12 @@ impl Fixture {
         let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
         let snapshot = Snapshot::new(Revision::new(&[]), empty, &HashMap::new());
         let shared = Shared {
-            checker: Checker::new(Authorization::new(Clock::system())),
+            checker: Checker::new(Authorization::new(Clock::system()), None),
             snapshots: SnapshotReader::new(snapshot),
             recorder: recorder.clone(),
-            permits: Semaphore::new(100),
-            limits: CheckLimits {
-                deadline: Duration::from_secs(5),
-                max_message: 1000,
-                decision_header: None,
-            },
+            slots: Semaphore::new(100),
+            deadline: Duration::from_secs(5),
+            max_message: 1000,
         };
         let name: Arc<str> = "inbound".into();
         let service = AuthorizationService::new(Arc::new(shared), name.clone(), listener.rules());

@@ -1,0 +1,234 @@
+//! The route stage: the Api and operation that a request is for, or the exemption that it falls under.
+//!
+//! It asks the catalog's [`crate::catalog::router`] and makes of its answer a [`Route`], which is
+//! what the later stages are given. Nothing here knows who calls.
+
+use std::sync::Arc;
+
+use crate::authentication::Authenticator;
+use crate::catalog::Catalog;
+use crate::catalog::model::{
+    Api, ApiId, ApiIndex, Direction, Operation, PreflightRule, UnmatchedOperation,
+};
+use crate::catalog::router::{Match, NoMatch};
+use crate::check::decision::{Denial, Reason};
+use crate::check::exemption::Exemption;
+use crate::check::request::{DownstreamRequest, without_parameters};
+use crate::check::response::ApiAnswers;
+use crate::snapshot::{Admission, Snapshot};
+use crate::upstream::mutations::PreparedMutations;
+
+/// What a listener lets pass without a permit, and which Apis it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerRules {
+    /// Which Apis it serves.
+    pub direction: Direction,
+    /// What becomes of a host that no Api claims.
+    pub unmatched: Unmatched,
+    /// What becomes of a check without HTTP attributes.
+    pub no_http: NoHttpRule,
+}
+
+/// What becomes of a request to a host that no Api claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is denied.
+    Deny,
+    /// It passes untouched; on outbound listeners only.
+    Allow,
+}
+
+/// What becomes of a check without HTTP attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHttpRule {
+    /// It is denied.
+    Deny,
+    /// It passes.
+    Allow,
+}
+
+/// Where a request belongs.
+#[derive(Debug)]
+pub enum Routed<'s> {
+    /// To an operation of an Api.
+    To(Route<'s>),
+    /// To nothing that we judge; the Api is given where there is one.
+    Exempt(Exemption, Option<Route<'s>>),
+}
+
+/// The Api and operation that a request is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'s> {
+    snapshot: &'s Snapshot,
+    index: ApiIndex,
+    /// The Api.
+    pub api: &'s Api,
+    /// The operation; none where the Api lets unmatched ones pass.
+    pub operation: Option<&'s Operation>,
+    admission: &'s Admission,
+    mutations: &'s PreparedMutations,
+}
+
+/// A request that belongs nowhere.
+#[derive(Debug)]
+pub struct Unrouted<'s> {
+    /// What is said of that.
+    pub denial: Denial,
+    /// The Api, where the search came so far.
+    pub route: Option<Route<'s>>,
+}
+
+impl<'s> Unrouted<'s> {
+    fn new(route: Option<Route<'s>>, reason: Reason, detail: &'static str) -> Self {
+        let denial = Denial::new(reason, detail);
+        Self { denial, route }
+    }
+}
+
+/// Finds where a request to a listener with these rules belongs.
+///
+/// # Errors
+/// `api_not_found`, `operation_not_found`, or `request_malformed` where the path's parameters
+/// decide which operation it is.
+pub fn route<'s>(
+    snapshot: &'s Snapshot,
+    request: &DownstreamRequest,
+    rules: &ListenerRules,
+) -> Result<Routed<'s>, Unrouted<'s>> {
+    let found = find(snapshot, request, request.path(), rules.direction);
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "route",
+        host = request.host(),
+        path = request.path(),
+        method = request.method(),
+        named = request.api_extension(),
+        ?found,
+    );
+    if let Some(plain) = without_parameters(request.path())
+        && found != find(snapshot, request, &plain, rules.direction)
+    {
+        let detail = "a path whose parameters change what it means";
+        return Err(Unrouted::new(None, Reason::RequestMalformed, detail));
+    }
+    match found {
+        Ok(matched) => end_at(snapshot, request, matched),
+        Err(NoMatch::Host)
+            if rules.unmatched == Unmatched::Allow && request.api_extension().is_none() =>
+        {
+            Ok(Routed::Exempt(Exemption::Unmatched, None))
+        }
+        Err(NoMatch::Host) => {
+            let detail = "no api claims the host";
+            Err(Unrouted::new(None, Reason::ApiNotFound, detail))
+        }
+        Err(NoMatch::Path) => {
+            let detail = "no api lies at the path";
+            Err(Unrouted::new(None, Reason::ApiNotFound, detail))
+        }
+        Err(NoMatch::Operation(api)) => end_at(
+            snapshot,
+            request,
+            Match {
+                api,
+                operation: None,
+            },
+        ),
+    }
+}
+
+/// The end of the search at an Api. A preflight request names no operation of its own, so
+/// where the Api lets those pass, so does one that no operation matches.
+fn end_at<'s>(
+    snapshot: &'s Snapshot,
+    request: &DownstreamRequest,
+    matched: Match,
+) -> Result<Routed<'s>, Unrouted<'s>> {
+    let Some(route) = Route::new(snapshot, matched) else {
+        return Err(Unrouted::new(None, Reason::ApiNotFound, "the api is gone"));
+    };
+    if request.is_preflight() && route.api.preflight == PreflightRule::Pass {
+        return Ok(Routed::Exempt(Exemption::Preflight, Some(route)));
+    }
+    if route.operation.is_none() && route.api.unmatched_operation == UnmatchedOperation::Deny {
+        let detail = "the api has no such operation";
+        return Err(Unrouted::new(
+            Some(route),
+            Reason::OperationNotFound,
+            detail,
+        ));
+    }
+    Ok(Routed::To(route))
+}
+
+fn find(
+    snapshot: &Snapshot,
+    request: &DownstreamRequest,
+    path: &str,
+    direction: Direction,
+) -> Result<Match, NoMatch> {
+    let catalog = snapshot.catalog();
+    let router = catalog.router();
+    let Some(named) = request.api_extension() else {
+        return router.find(direction, request.host(), path, request.method());
+    };
+    let named = ApiId::parse(named);
+    let api = catalog.api_by_id(&named).filter(|at| {
+        catalog
+            .api(*at)
+            .is_some_and(|api| api.direction == direction)
+    });
+    router.find_operation(api.ok_or(NoMatch::Host)?, path, request.method())
+}
+
+impl<'s> Route<'s> {
+    fn new(snapshot: &'s Snapshot, matched: Match) -> Option<Self> {
+        let catalog = snapshot.catalog();
+        let prepared = snapshot.prepared(matched.api)?;
+        let operation = matched.operation;
+        Some(Self {
+            snapshot,
+            index: matched.api,
+            api: catalog.api(matched.api)?,
+            operation: operation.and_then(|operation| catalog.operation(matched.api, operation)),
+            admission: prepared.admission(operation),
+            mutations: prepared.mutations(),
+        })
+    }
+
+    /// The snapshot that it was found in.
+    #[must_use]
+    pub fn snapshot(&self) -> &'s Snapshot {
+        self.snapshot
+    }
+
+    /// The catalog that it was found in.
+    #[must_use]
+    pub fn catalog(&self) -> &'s Catalog {
+        self.snapshot.catalog()
+    }
+
+    /// The place of its Api.
+    #[must_use]
+    pub fn api_index(&self) -> ApiIndex {
+        self.index
+    }
+
+    /// The authenticators to ask, in order: the operation's own, else the Api's.
+    #[must_use]
+    pub fn authenticators(&self) -> &'s [Arc<Authenticator>] {
+        &self.admission.authenticators
+    }
+
+    /// What the answers have in common.
+    #[must_use]
+    pub fn answers(&self) -> &'s ApiAnswers {
+        &self.admission.answers
+    }
+
+    /// The removals of its Api.
+    #[must_use]
+    pub fn prepared_mutations(&self) -> &'s PreparedMutations {
+        self.mutations
+    }
+}
