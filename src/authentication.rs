@@ -226,7 +226,6 @@ fn anonymous() -> Principal {
         client: ClientIdentity::None,
         identity: Arc::new(Identity::default()),
         subscriptions: SubscriptionSource::Catalog,
-        consumed: Vec::new(),
     }
 }
 

@@ -6,16 +6,15 @@
 use std::sync::Arc;
 
 use crate::authentication::Authenticator;
+use crate::authentication::credential::CredentialPlace;
 use crate::catalog::Catalog;
-use crate::catalog::model::{
-    Api, ApiId, ApiIndex, Direction, Operation, PreflightRule, UnmatchedOperation,
-};
+use crate::catalog::model::{Api, ApiId, ApiIndex, Direction, Operation, PreflightRule};
 use crate::catalog::router::{Match, NoMatch};
 use crate::check::decision::{Denial, Reason};
 use crate::check::exemption::Exemption;
 use crate::check::request::{DownstreamRequest, without_parameters};
 use crate::check::response::ApiAnswers;
-use crate::snapshot::{Admission, Snapshot};
+use crate::snapshot::{Admission, PreparedApi, Snapshot};
 use crate::upstream::mutations::PreparedMutations;
 
 /// What a listener lets pass without a permit, and which Apis it serves.
@@ -66,7 +65,7 @@ pub struct Route<'s> {
     /// The operation; none where the Api lets unmatched ones pass.
     pub operation: Option<&'s Operation>,
     admission: &'s Admission,
-    mutations: &'s PreparedMutations,
+    prepared: &'s PreparedApi,
 }
 
 /// A request that belongs nowhere.
@@ -126,19 +125,11 @@ pub fn route<'s>(
             let detail = "no api lies at the path";
             Err(Unrouted::new(None, Reason::ApiNotFound, detail))
         }
-        Err(NoMatch::Operation(api)) => end_at(
-            snapshot,
-            request,
-            Match {
-                api,
-                operation: None,
-            },
-        ),
+        Err(NoMatch::Operation(api)) => without_operation(snapshot, request, api),
     }
 }
 
-/// The end of the search at an Api. A preflight request names no operation of its own, so
-/// where the Api lets those pass, so does one that no operation matches.
+/// The end of the search at what the request is for.
 fn end_at<'s>(
     snapshot: &'s Snapshot,
     request: &DownstreamRequest,
@@ -147,18 +138,34 @@ fn end_at<'s>(
     let Some(route) = Route::new(snapshot, matched) else {
         return Err(Unrouted::new(None, Reason::ApiNotFound, "the api is gone"));
     };
-    if request.is_preflight() && route.api.preflight == PreflightRule::Pass {
+    if passes_as_preflight(request, &route) {
         return Ok(Routed::Exempt(Exemption::Preflight, Some(route)));
     }
-    if route.operation.is_none() && route.api.unmatched_operation == UnmatchedOperation::Deny {
-        let detail = "the api has no such operation";
-        return Err(Unrouted::new(
-            Some(route),
-            Reason::OperationNotFound,
-            detail,
-        ));
-    }
     Ok(Routed::To(route))
+}
+
+/// The end of the search at an Api that has no operation for the request. A preflight request names
+/// none of its own, so where the Api lets those pass, so does this one.
+fn without_operation<'s>(
+    snapshot: &'s Snapshot,
+    request: &DownstreamRequest,
+    api: ApiIndex,
+) -> Result<Routed<'s>, Unrouted<'s>> {
+    let operation = None;
+    let route = Route::new(snapshot, Match { api, operation });
+    match route {
+        Some(route) if passes_as_preflight(request, &route) => {
+            Ok(Routed::Exempt(Exemption::Preflight, Some(route)))
+        }
+        route => {
+            let detail = "the api has no such operation";
+            Err(Unrouted::new(route, Reason::OperationNotFound, detail))
+        }
+    }
+}
+
+fn passes_as_preflight(request: &DownstreamRequest, route: &Route<'_>) -> bool {
+    request.is_preflight() && route.api.preflight == PreflightRule::Pass
 }
 
 fn find(
@@ -192,7 +199,7 @@ impl<'s> Route<'s> {
             api: catalog.api(matched.api)?,
             operation: operation.and_then(|operation| catalog.operation(matched.api, operation)),
             admission: prepared.admission(operation),
-            mutations: prepared.mutations(),
+            prepared,
         })
     }
 
@@ -226,9 +233,15 @@ impl<'s> Route<'s> {
         &self.admission.answers
     }
 
+    /// Every place where an authenticator of its Api looks for a credential.
+    #[must_use]
+    pub fn credential_places(&self) -> &'s [CredentialPlace] {
+        self.prepared.places()
+    }
+
     /// The removals of its Api.
     #[must_use]
     pub fn prepared_mutations(&self) -> &'s PreparedMutations {
-        self.mutations
+        self.prepared.mutations()
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::authentication::Authenticator;
+use crate::authentication::credential::CredentialPlace;
 use crate::catalog::Catalog;
 use crate::catalog::model::{Api, ApiIndex, OperationIndex};
 use crate::check::response::ApiAnswers;
@@ -37,6 +38,7 @@ pub struct PreparedApi {
     /// For the operations that have authenticators of their own.
     operations: Vec<Option<Admission>>,
     mutations: PreparedMutations,
+    places: Vec<CredentialPlace>,
 }
 
 /// Who is asked about callers, and what callers are told about that.
@@ -63,13 +65,13 @@ impl Snapshot {
         let apis = catalog.apis().iter().map(|api| {
             let admission = |names: &[Arc<str>]| Admission::new(api, named(names));
             let operations = api.operations.iter();
-            PreparedApi {
-                admission: admission(&api.authenticators),
-                operations: operations
+            PreparedApi::new(
+                api,
+                admission(&api.authenticators),
+                operations
                     .map(|operation| operation.authenticators.as_deref().map(admission))
                     .collect(),
-                mutations: PreparedMutations::of(api),
-            }
+            )
         });
         let apis = apis.collect();
         Self {
@@ -106,6 +108,30 @@ impl Snapshot {
 }
 
 impl PreparedApi {
+    fn new(api: &Api, admission: Admission, operations: Vec<Option<Admission>>) -> Self {
+        let mut places: Vec<CredentialPlace> = Vec::new();
+        for admission in std::iter::once(&admission).chain(operations.iter().flatten()) {
+            let asked = admission.authenticators.iter();
+            for place in asked.flat_map(|authenticator| authenticator.places()) {
+                if !places.contains(place) {
+                    places.push(place.clone());
+                }
+            }
+        }
+        Self {
+            admission,
+            operations,
+            mutations: PreparedMutations::of(api),
+            places,
+        }
+    }
+
+    /// Every place where an authenticator of the Api or of one of its operations looks.
+    #[must_use]
+    pub fn places(&self) -> &[CredentialPlace] {
+        &self.places
+    }
+
     /// Who is asked about callers of `operation`: its own authenticators, else the Api's.
     #[must_use]
     pub fn admission(&self, operation: Option<OperationIndex>) -> &Admission {

@@ -5,6 +5,7 @@
 //
 // INVARIANT: a `Grant` is made from a `Permit`, or from one of the three exemptions.
 
+mod credentials;
 pub mod headers;
 pub mod mutations;
 pub mod template;

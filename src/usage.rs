@@ -185,15 +185,27 @@ impl Record {
     }
 }
 
+/// The longest text of a client's that a record keeps, in bytes: records wait in a queue.
+const MAX_TEXT: usize = 1024;
+
 impl RequestSummary {
     fn of(request: &DownstreamRequest) -> Self {
         Self {
-            method: request.method().into(),
-            host: request.host().into(),
-            path: request.path().into(),
-            id: request.id().into(),
+            method: shortened(request.method()),
+            host: shortened(request.host()),
+            path: shortened(request.path()),
+            id: shortened(request.id()),
         }
     }
+}
+
+/// `text`, with its end cut off and marked where it is too long.
+fn shortened(text: &str) -> Box<str> {
+    if text.len() <= MAX_TEXT {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(MAX_TEXT);
+    format!("{}…", text.get(..end).unwrap_or_default()).into()
 }
 
 /// Takes the records of decisions: counts them, and queues those that the decision log tells.

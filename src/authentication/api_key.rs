@@ -242,7 +242,6 @@ impl ApiKeyAuthenticator {
             client: ClientIdentity::Application(owner.application),
             identity: Arc::new(Identity::default()),
             subscriptions: SubscriptionSource::Catalog,
-            consumed: vec![credential.place().clone()],
         })
     }
 }

@@ -71,7 +71,6 @@ pub struct AppIdAuthenticator {
 struct Presented<'a> {
     id: &'a str,
     key: Option<&'a str>,
-    consumed: Vec<CredentialPlace>,
 }
 
 impl AppIdAuthenticator {
@@ -144,7 +143,6 @@ impl AppIdAuthenticator {
             client: ClientIdentity::Application(at),
             identity: Arc::new(Identity::default()),
             subscriptions: SubscriptionSource::Catalog,
-            consumed: presented.consumed,
         })
     }
 }
@@ -161,16 +159,11 @@ impl<'a> Presented<'a> {
                 Some(Self {
                     id: user,
                     key: Some(password).filter(|password| !password.is_empty()),
-                    consumed: vec![id.place().clone()],
                 })
             }
             (false, _) => Some(Self {
                 id: id.expose(),
                 key: key.map(Credential::expose),
-                consumed: std::iter::once(id)
-                    .chain(key)
-                    .map(|credential| credential.place().clone())
-                    .collect(),
             }),
         }
     }

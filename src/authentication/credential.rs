@@ -129,6 +129,10 @@ impl CredentialPlace {
             }
             Self::Query(name) => match request.query_parameter(name) {
                 Values::Absent => Found::Absent,
+                // Envoy compares names as they were sent, and so could not remove it
+                Values::One(_) if request.query_names(name).any(|sent| sent != &**name) => {
+                    Found::Ambiguous("a query parameter whose name is encoded")
+                }
                 Values::One(raw) => match percent_decode(raw) {
                     Some(decoded) => self.checked(Text::Owned(decoded)),
                     None => Found::Ambiguous("a query parameter that cannot be decoded"),
@@ -159,6 +163,9 @@ impl CredentialPlace {
                     // another scheme: a credential, but none that sits here. A list (Envoy joins
                     // repeated lines by a comma) may hide ours behind the other.
                     None if value.contains(',') => Found::Ambiguous("a list of credentials"),
+                    None if names_scheme(value, scheme) => {
+                        Found::Ambiguous("a scheme without one space and a credential")
+                    }
                     None => Found::Absent,
                 },
             },
@@ -208,6 +215,15 @@ impl CredentialPlace {
 fn after_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
     let (head, rest) = value.split_once(' ')?;
     head.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// Whether `value` begins with `scheme` as a word, so that some would read a credential after it.
+fn names_scheme(value: &str, scheme: &str) -> bool {
+    let value = value.trim_start();
+    let head = value.get(..scheme.len());
+    let next = value.as_bytes().get(scheme.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(scheme))
+        && next.is_some_and(|next| !next.is_ascii_alphanumeric())
 }
 
 /// Decodes `%xx` once; `+` stays itself. `None` where an escape is broken or the result is no UTF-8.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::authentication::algorithm::Algorithm;
-use crate::authentication::credential::{Credential, CredentialPlace, Found};
+use crate::authentication::credential::{CredentialPlace, Found};
 use crate::authentication::jwt::claims::ClaimRules;
 use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
@@ -141,7 +141,7 @@ impl JwtAuthenticator {
             return not_mine(Reason::AudienceMismatch, "a token for another audience");
         }
         match self.verify(token).await {
-            Ok(identity) => Outcome::Verified(self.principal(identity, &credential)),
+            Ok(identity) => Outcome::Verified(self.principal(identity)),
             Err(error) => Outcome::Stopped(error.into()),
         }
     }
@@ -175,7 +175,7 @@ impl JwtAuthenticator {
         self.rules.judge(claims, self.clock.unix_seconds())
     }
 
-    fn principal(&self, identity: Identity, credential: &Credential<'_>) -> Principal {
+    fn principal(&self, identity: Identity) -> Principal {
         Principal {
             authenticator: Arc::clone(&self.name),
             method: Method::Jwt,
@@ -185,7 +185,6 @@ impl JwtAuthenticator {
             },
             identity: Arc::new(identity),
             subscriptions: self.subscriptions,
-            consumed: vec![credential.place().clone()],
         }
     }
 }

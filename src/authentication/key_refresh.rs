@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use url::Url;
 
@@ -72,7 +72,13 @@ struct Shared {
     asking: Mutex<Asking>,
     nudge: Arc<Notify>,
     latch: Mutex<Option<Latch>>,
+    /// One for each check that may wait for a fetch. Whoever sends tokens with unknown keys must
+    /// not take the places of those whose keys are known.
+    waiting: Semaphore,
 }
+
+/// How many checks may wait for one source at a time.
+const MAX_WAITING: usize = 64;
 
 /// What is known of the issuer's keys.
 #[derive(Debug, Clone, Default)]
@@ -103,6 +109,9 @@ pub enum KeysUnavailable {
     /// Nothing is fetched in this process.
     #[error("{0} are not fetched without a network")]
     Offline(Arc<str>),
+    /// Too many wait for it already.
+    #[error("too many checks wait for {0}")]
+    Busy(Arc<str>),
 }
 
 /// What the admin API tells of a source.
@@ -136,7 +145,7 @@ impl KeySource {
         }
         let known = shared.known.load_full();
         if known.last == LastFetch::None {
-            shared.wait_for(1).await;
+            shared.wait_for(1).await?;
             return shared.fresh_enough();
         }
         match (&known.loaded, shared.fresh_enough()) {
@@ -180,6 +189,7 @@ impl Shared {
             finished: watch::Sender::new(0),
             nudge: Arc::default(),
             latch: Mutex::new(latch),
+            waiting: Semaphore::new(MAX_WAITING),
         }
     }
 
@@ -201,7 +211,7 @@ impl Shared {
     /// cool-down allows no other.
     async fn after_asking(&self) -> Result<Arc<KeySet>, KeysUnavailable> {
         if let Answer::Wait { fetch, .. } = self.ask() {
-            self.wait_for(fetch).await;
+            self.wait_for(fetch).await?;
         }
         match &self.known.load().last {
             LastFetch::Failed(error) => Err(KeysUnavailable::Failed(
@@ -224,10 +234,14 @@ impl Shared {
         answer
     }
 
-    async fn wait_for(&self, fetch: u64) {
+    async fn wait_for(&self, fetch: u64) -> Result<(), KeysUnavailable> {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(KeysUnavailable::Busy(Arc::clone(&self.name)));
+        };
         let mut finished = self.finished.subscribe();
         // the sender lives as long as `self`: there is no error; the caller's deadline bounds it
         let _ = finished.wait_for(|finished| *finished >= fetch).await;
+        Ok(())
     }
 
     fn asking<T>(&self, with: impl FnOnce(&mut Asking) -> T) -> T {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::authentication::credential::CredentialPlace;
 use crate::catalog::model::ApplicationIndex;
 
 /// The caller, as authentication leaves it to authorization.
@@ -24,7 +23,6 @@ pub struct Principal {
     pub(super) client: ClientIdentity,
     pub(super) identity: Arc<Identity>,
     pub(super) subscriptions: SubscriptionSource,
-    pub(super) consumed: Vec<CredentialPlace>,
 }
 
 /// What a credential says about its bearer; shared by all requests that carry the same one.
@@ -146,12 +144,6 @@ impl Principal {
     #[must_use]
     pub fn subscriptions(&self) -> SubscriptionSource {
         self.subscriptions
-    }
-
-    /// The places of the request that held its credential.
-    #[must_use]
-    pub fn consumed(&self) -> &[CredentialPlace] {
-        &self.consumed
     }
 
     /// Whether it was granted `scope`, compared exactly.

@@ -4,7 +4,8 @@
 //! The cost depends on the request and on one Api, never on how many Apis there are. A host that
 //! an Api names exactly hides wildcards for that host, and the longest base path hides shorter
 //! ones: a request never falls through to a wider Api. Apis with the same host and base path are
-//! asked in the order of their precedence, and the first that has an operation for it takes it.
+//! asked in the order of their precedence, and the first that has an operation for it takes it; a
+//! path that one of them has an operation for is never taken by a later one as unmatched.
 
 use std::collections::HashMap;
 
@@ -118,17 +119,21 @@ impl Router {
         };
         let base_paths = hosts.find(host).ok_or(NoMatch::Host)?;
         let candidates = base_paths.find(path).ok_or(NoMatch::Path)?;
-        let mut no_match = NoMatch::Path;
+        let (mut claimed, mut without) = (None, None);
         for api in candidates {
-            match self.find_operation(*api, path, method) {
-                Ok(found) => return Ok(found),
-                Err(NoMatch::Operation(at)) if no_match == NoMatch::Path => {
-                    no_match = NoMatch::Operation(at)
+            match self.look(*api, path, method)? {
+                Looked::Found(found) if found.operation.is_some() || claimed.is_none() => {
+                    return Ok(found);
                 }
-                Err(_) => {}
+                // the path is another Api's: only an operation for it can take the request
+                Looked::Found(_) => {}
+                Looked::OtherMethod => claimed = claimed.or(Some(*api)),
+                Looked::Nothing => without = without.or(Some(*api)),
             }
         }
-        Err(no_match)
+        Err(claimed
+            .or(without)
+            .map_or(NoMatch::Path, NoMatch::Operation))
     }
 
     /// Finds the operation of the Api at `api`, which something else has chosen.
@@ -142,23 +147,49 @@ impl Router {
         path: &str,
         method: &str,
     ) -> Result<Match, NoMatch> {
-        let operations = usize::try_from(api.0)
-            .ok()
+        match self.look(api, path, method)? {
+            Looked::Found(found) => Ok(found),
+            Looked::OtherMethod | Looked::Nothing => Err(NoMatch::Operation(api)),
+        }
+    }
+
+    fn look(&self, api: ApiIndex, path: &str, method: &str) -> Result<Looked, NoMatch> {
+        let at = usize::try_from(api.0).ok();
+        let operations = at
             .and_then(|at| self.operations.get(at))
             .ok_or(NoMatch::Path)?;
         let below = below(path, &operations.base_path).ok_or(NoMatch::Path)?;
-        match (operations.find(below, method), operations.unmatched) {
-            (Some(operation), _) => Ok(Match {
-                api,
-                operation: Some(operation),
-            }),
-            (None, UnmatchedOperation::Allow) => Ok(Match {
+        if let Some(methods) = operations.find(below) {
+            let operation = methods.find(method);
+            return Ok(operation.map_or(Looked::OtherMethod, |operation| {
+                Looked::Found(Match {
+                    api,
+                    operation: Some(operation),
+                })
+            }));
+        }
+        // a final slash must not lead around the rules of the operation before it
+        let without_slash = below.strip_suffix('/').filter(|path| !path.is_empty());
+        let is_variant = without_slash.is_some_and(|path| operations.find(path).is_some());
+        Ok(match operations.unmatched {
+            UnmatchedOperation::Allow if is_variant => Looked::OtherMethod,
+            UnmatchedOperation::Allow => Looked::Found(Match {
                 api,
                 operation: None,
             }),
-            (None, UnmatchedOperation::Deny) => Err(NoMatch::Operation(api)),
-        }
+            UnmatchedOperation::Deny => Looked::Nothing,
+        })
     }
+}
+
+/// What an Api has at a path.
+enum Looked {
+    /// What the request is for.
+    Found(Match),
+    /// An operation, but not for the method; or one at the path without its final slash.
+    OtherMethod,
+    /// Nothing.
+    Nothing,
 }
 
 impl Hosts {
@@ -226,16 +257,15 @@ impl Operations {
         }
     }
 
-    /// The path template comes first: the most specific one that fits the path decides, and if it
-    /// does not have the method, no wider one is asked.
-    fn find(&self, below: &str, method: &str) -> Option<OperationIndex> {
+    /// The most specific path template for `below`. It decides alone: if it does not have the
+    /// method, no wider one is asked.
+    fn find(&self, below: &str) -> Option<&Methods> {
         let path = below.strip_prefix('/').unwrap_or(below);
-        let methods = if path.is_empty() {
+        if path.is_empty() {
             self.root.here.filled()
         } else {
             self.root.find(path)
-        };
-        methods?.find(method)
+        }
     }
 }
 
@@ -271,7 +301,7 @@ impl Node {
                 let parameter = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
                 parameter.end_or_find(rest)
             })
-            .or_else(|| self.rest.filled())
+            .or_else(|| self.rest.filled().filter(|_| !path.is_empty()))
     }
 
     fn end_or_find(&self, rest: Option<&str>) -> Option<&Methods> {

@@ -52,6 +52,8 @@ pub struct DownstreamRequest {
     path: Text,
     query: Span,
     headers: Vec<(Span, Span)>,
+    /// Whether Envoy has joined lines of one name by commas (the map form).
+    has_joined_lines: bool,
     source: PeerAddress,
     source_principal: Span,
     api_extension: Option<Span>,
@@ -160,6 +162,7 @@ impl DownstreamRequest {
             source: ip.map_or(PeerAddress::Other, PeerAddress::Ip),
             source_principal: source.principal,
             api_extension: extensions.iter().rev().find(named).map(|(_, api)| *api),
+            has_joined_lines: !http.raw_headers,
             headers: http.headers,
             frame,
         })
@@ -219,38 +222,51 @@ impl DownstreamRequest {
     /// The parameter `name` of the query, not decoded; names are compared decoded.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Values<'_> {
-        let parameters = self
-            .query
-            .text(&self.frame)
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let named = self
+            .parameters()
+            .filter(|(key, _)| decoded_equals(key, name));
+        one_of(named.map(|(_, value)| value))
+    }
+
+    /// The names in the query that are `name` once they are decoded, as they were sent.
+    pub fn query_names(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self
+            .parameters()
+            .filter(move |(key, _)| decoded_equals(key, name));
+        named.map(|(key, _)| key)
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.query.text(&self.frame).split('&');
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+
+    /// The cookie `name` (RFC 6265 section 5.4).
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Values<'_> {
+        if self.headers().all("cookie").any(|line| line.is_none()) {
+            return Values::Several;
+        }
+        let pairs = self.cookies().filter_map(|pair| pair.split_once('='));
         one_of(
-            parameters
-                .filter(|(key, _)| decoded_equals(key, name))
-                .map(|(_, value)| value),
+            pairs
+                .filter(|(key, _)| key.trim() == name)
+                .map(|(_, value)| value.trim()),
         )
     }
 
-    /// The cookie `name` (RFC 6265 section 5.4); repeated `Cookie` lines that Envoy joined by
-    /// commas are told apart.
-    #[must_use]
-    pub fn cookie(&self, name: &str) -> Values<'_> {
-        let mut found = Values::Absent;
-        for line in self.headers().all("cookie") {
-            let Some(line) = line else {
-                return Values::Several;
-            };
-            let cookies = line
-                .split([';', ','])
-                .filter_map(|pair| pair.split_once('='));
-            for (_, value) in cookies.filter(|(key, _)| key.trim() == name) {
-                if found != Values::Absent {
-                    return Values::Several;
-                }
-                found = Values::One(value.trim());
-            }
-        }
-        found
+    /// Every cookie, `name=value`. Where Envoy joined repeated lines by commas, they are told apart.
+    pub fn cookies(&self) -> impl Iterator<Item = &str> {
+        let separators: &'static [char] = if self.has_joined_lines {
+            &[';', ',']
+        } else {
+            &[';']
+        };
+        let lines = self.headers().all("cookie").flatten();
+        let pairs = lines
+            .flat_map(move |line| line.split(separators))
+            .map(str::trim);
+        pairs.filter(|pair| !pair.is_empty())
     }
 
     /// Whether the client speaks gRPC, and so reads `grpc-status` and not a body.

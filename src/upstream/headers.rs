@@ -1,12 +1,12 @@
 //! The headers of an allowed request: ours set, the client's copies of ours and its credential gone.
 
-use crate::authentication::credential::CredentialPlace;
 use crate::authorization::Permit;
 use crate::check::decision::{Denial, Reason};
-use crate::check::request::{DownstreamRequest, Values};
-use crate::header::{HeaderName, HeaderValue};
+use crate::check::request::DownstreamRequest;
+use crate::header::HeaderName;
 use crate::routing::Route;
 use crate::snapshot::Snapshot;
+use crate::upstream::credentials;
 use crate::upstream::mutations::Mutations;
 
 /// The changes for one request that has a permit.
@@ -27,11 +27,6 @@ pub fn mutate(
         .with_caller(permit.caller().clone())
     };
     let mut mutations = strip(Some(route), route.snapshot(), request);
-    if !rules.keep_credential {
-        for place in permit.principal().consumed() {
-            remove_credential(place, request, &mut mutations);
-        }
-    }
     for (name, template) in &rules.headers {
         if let Some(value) = template
             .render(route, permit)
@@ -51,8 +46,9 @@ pub fn mutate(
     Ok(mutations)
 }
 
-/// The removals that are due whoever calls: what the Api removes, and the client's copies of
-/// every header that any Api of the catalog may set, in whatever spelling they came.
+/// The removals that are due whoever calls: what the Api removes, every credential in a place where
+/// its authenticators look, and the client's copies of every header that any Api of the catalog may
+/// set, in whatever spelling they came.
 #[must_use]
 pub fn strip(
     route: Option<&Route<'_>>,
@@ -64,6 +60,9 @@ pub fn strip(
         for name in route.prepared_mutations().remove() {
             mutations.remove(name.clone());
         }
+        if !route.api.upstream.keep_credential {
+            credentials::remove(route.credential_places(), request, &mut mutations);
+        }
     }
     for name in request.headers().names() {
         if snapshot.owned_headers().contains(name)
@@ -73,53 +72,4 @@ pub fn strip(
         }
     }
     mutations
-}
-
-fn remove_credential(
-    place: &CredentialPlace,
-    request: &DownstreamRequest,
-    mutations: &mut Mutations,
-) {
-    match place {
-        CredentialPlace::Header { name, .. } => mutations.remove(name.clone()),
-        CredentialPlace::Basic => remove_header("authorization", mutations),
-        CredentialPlace::Query(name) => mutations.remove_query(name),
-        CredentialPlace::Cookie(name) => match without_cookie(request, name) {
-            Some(rest) => {
-                if let Ok(cookie) = HeaderName::parse("cookie") {
-                    mutations.set(cookie, rest);
-                }
-            }
-            None => remove_header("cookie", mutations),
-        },
-    }
-}
-
-fn remove_header(name: &str, mutations: &mut Mutations) {
-    if let Ok(name) = HeaderName::parse(name) {
-        mutations.remove(name);
-    }
-}
-
-/// The `cookie` header without the cookie `name`; `None` where nothing is left, or where what is
-/// left cannot be written again and so goes too.
-fn without_cookie(request: &DownstreamRequest, name: &str) -> Option<HeaderValue> {
-    let Values::One(_) = request.cookie(name) else {
-        return None;
-    };
-    let lines: Vec<&str> = request.headers().all("cookie").flatten().collect();
-    let left = lines
-        .iter()
-        .flat_map(|line| line.split([';', ',']))
-        .map(str::trim);
-    let left: Vec<&str> = left
-        .filter(|pair| {
-            !pair.is_empty() && pair.split_once('=').map_or(*pair, |(key, _)| key.trim()) != name
-        })
-        .collect();
-    if left.is_empty() {
-        None
-    } else {
-        HeaderValue::parse(left.join("; ")).ok()
-    }
 }

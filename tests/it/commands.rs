@@ -190,6 +190,12 @@ fn explain_tells_every_stage_and_decides_as_the_server_does() {
         deny["detail"].as_str().unwrap().contains("orders.write"),
         "{deny}"
     );
+    let watched = explain(&["--host", "watched.example", "--path", "/"]);
+    assert_eq!(
+        (&watched["decision"], &watched["shadow"]),
+        (&json!("deny"), &json!(true))
+    );
+    assert!(watched["answer"]["okResponse"].is_object(), "{watched}");
     let request = json!({ "attributes": { "request": { "http": { "method": "GET", "host": "api.example", "path": "/orders/7", "headers": { "x-api-key": SHOP_KEY } } } } });
     std::fs::write(folder.path().join("request.json"), request.to_string()).unwrap();
     assert_eq!(

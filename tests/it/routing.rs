@@ -98,3 +98,42 @@ async fn path_parameters_must_not_change_the_operation() {
     refused(&gate.ask(get("/;x/admin")).await, "request_malformed");
     refused(&gate.ask(get("/%61dmin")).await, "credential_missing");
 }
+
+#[tokio::test]
+async fn variants_of_an_operation_do_not_pass_as_unmatched() {
+    let api = |name: &str, precedence: u32, spec: &str| {
+        format!(
+            "---\napiVersion: portcullis.dev/v1alpha1\nkind: Api\nmetadata: {{ name: {name} }}\nspec:\n  title: {name}\n  version: 1.0.0\n  hosts: [two.example]\n  basePath: /\n  precedence: {precedence}\n  subscription: none\n{spec}\n"
+        )
+    };
+    let strict = api(
+        "strict",
+        10,
+        "  authenticators: [partners]\n  operations: [{ methods: [GET], path: /admin }]",
+    );
+    let lax = api(
+        "lax",
+        1,
+        "  authenticators: [anonymous]\n  unmatchedOperation: allow\n  operations: [{ methods: [GET], path: /own, authenticators: [partners] }]",
+    );
+    let gate = Gate::with(|builder, _| builder.catalog("two.yaml", &format!("{strict}{lax}")));
+    let ask = |method: &str, path: &str| CheckBuilder::new(method, "two.example", path);
+    refused(&gate.ask(ask("GET", "/admin")).await, "credential_missing");
+    refused(
+        &gate.ask(ask("HEAD", "/admin")).await,
+        "operation_not_found",
+    );
+    refused(&gate.ask(ask("GET", "/own")).await, "credential_missing");
+    refused(&gate.ask(ask("HEAD", "/own")).await, "operation_not_found");
+    refused(&gate.ask(ask("GET", "/own/")).await, "operation_not_found");
+    allowed(&gate.ask(ask("GET", "/elsewhere")).await);
+}
+
+#[tokio::test]
+async fn the_rest_is_one_segment_or_more() {
+    let gate = Gate::start();
+    refused(
+        &gate.ask(ask("GET", "api.example", "/orders/files/")).await,
+        "operation_not_found",
+    );
+}

@@ -47,20 +47,37 @@ async fn a_refusal_is_recorded_and_the_request_passes_stripped() {
 }
 
 #[tokio::test]
-async fn an_allow_is_an_ordinary_allow() {
-    let gate = Gate::start();
-    let token = gate.token().client_id("stranger").sign();
+async fn a_request_that_would_be_allowed_is_allowed_as_ever() {
+    let gate = Gate::with(|builder, issuer| {
+        let subscribed = crate::gate::applications(issuer.url()).replace(
+            "subscriptions: [{ api: orders, plan: gold }]",
+            "subscriptions: [{ api: orders, plan: gold }, { api: watched }]",
+        );
+        builder.catalog("applications.yaml", &subscribed)
+    });
+    let token = gate.token().sign();
+    let check = CheckBuilder::new("GET", "watched.example", "/").bearer(&token);
+    let response = gate.ask(check).await;
+    assert!(
+        allowed(&response)
+            .headers_to_remove
+            .contains(&"authorization".to_owned())
+    );
+    assert_eq!(metadata(&response, "reason").as_deref(), Some("permitted"));
+}
+
+#[tokio::test]
+async fn an_operation_that_the_api_does_not_have_passes_too() {
+    let gate = Gate::with(|builder, _| {
+        let api = crate::gate::APIS.replace("  enforcement: shadow\n  authenticators: [partners]\n  unmatchedOperation: allow", "  enforcement: shadow\n  authenticators: [partners]\n  operations: [{ methods: [GET], path: /one }]");
+        builder.catalog("apis.yaml", &api)
+    });
     let response = gate
-        .ask(CheckBuilder::new("GET", "watched.example", "/").bearer(&token))
+        .ask(CheckBuilder::new("GET", "watched.example", "/two"))
         .await;
     assert_allowed(&response);
     assert_eq!(
         metadata(&response, "reason").as_deref(),
-        Some("subscription_missing")
+        Some("operation_not_found")
     );
-    let gate_token = gate.token().sign();
-    let response = gate
-        .ask(CheckBuilder::new("GET", "open.example", "/").bearer(&gate_token))
-        .await;
-    allowed(&response);
 }

@@ -124,3 +124,93 @@ async fn nothing_is_both_set_and_removed() {
         assert!(!ok.headers_to_remove.contains(name), "{name}");
     }
 }
+
+/// An Api that takes a key, a token in several places, or nobody in particular.
+const MIXED: &str = "apiVersion: portcullis.dev/v1alpha1\nkind: Api\nmetadata: { name: mixed }\nspec:\n  title: mixed\n  version: 1.0.0\n  hosts: [mixed.example]\n  basePath: /\n  authenticators: [keys, partners, anonymous]\n  subscription: none\n  unmatchedOperation: allow\n";
+
+fn mixed() -> Gate {
+    Gate::with(|builder, _| {
+        let places = json!([{ "header": "authorization", "scheme": "Bearer" }, { "cookie": "session" }, { "query": "access_token" }]);
+        builder
+            .set(&["authenticators", "partners", "credentials"], places)
+            .catalog("mixed.yaml", MIXED)
+    })
+}
+
+#[tokio::test]
+async fn a_credential_that_nobody_verified_does_not_pass_beside_one_that_holds() {
+    let gate = mixed();
+    let forged = gate.token().unsigned();
+    let path = format!("/?x=1&access_token={forged}");
+    let check = CheckBuilder::new("GET", "mixed.example", &path)
+        .header("x-api-key", crate::gate::SHOP_KEY)
+        .header("x_api_key", "other")
+        .header("authorization", format!("Bearer {forged}"))
+        .header("cookie", format!("theme=dark; session={forged}"));
+    let response = gate.ask(check).await;
+    let ok = allowed(&response);
+    for name in ["x-api-key", "x_api_key", "authorization"] {
+        assert!(
+            ok.headers_to_remove.contains(&name.to_owned()),
+            "{name} stays: {ok:?}"
+        );
+    }
+    assert_eq!(headers(&ok.headers)["cookie"], "theme=dark");
+    assert_eq!(ok.query_parameters_to_remove, ["access_token"]);
+}
+
+#[tokio::test]
+async fn what_plainly_belongs_to_the_upstream_stays() {
+    let gate = mixed();
+    let check = CheckBuilder::new("GET", "mixed.example", "/")
+        .header("x-api-key", crate::gate::SHOP_KEY)
+        .header("authorization", "Basic dXBzdHJlYW06b25seQ==");
+    let response = gate.ask(check).await;
+    assert!(
+        !allowed(&response)
+            .headers_to_remove
+            .contains(&"authorization".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_scheme_that_some_would_read_is_credential_invalid() {
+    let gate = mixed();
+    for value in ["Bearer\tx", " Bearer x", "Bearer:x", "bearer,x"] {
+        let check = CheckBuilder::new("GET", "mixed.example", "/").header("authorization", value);
+        refused(&gate.ask(check).await, "credential_invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_query_credential_under_an_encoded_name_is_credential_invalid() {
+    let gate = Gate::start();
+    let path = format!("/orders/7?api%5Fkey={}", crate::gate::SHOP_KEY);
+    let check = CheckBuilder::new("GET", "api.example", &path);
+    refused(&gate.ask(check).await, "credential_invalid");
+}
+
+#[tokio::test]
+async fn a_cookie_credential_does_not_bring_a_removed_header_back() {
+    let gate = Gate::with(|builder, _| {
+        let places = json!([{ "cookie": "session" }]);
+        builder
+            .set(&["authenticators", "partners", "credentials"], places)
+            .catalog(
+                "nocookie.yaml",
+                &MIXED.replace("mixed", "nocookie").replace(
+                    "  subscription: none",
+                    "  upstream: { removeHeaders: [cookie] }\n  subscription: none",
+                ),
+            )
+    });
+    let cookies = format!("session={}; tracking=1", gate.token().sign());
+    let check = CheckBuilder::new("GET", "nocookie.example", "/").header("cookie", cookies);
+    let response = gate.ask(check).await;
+    let ok = allowed(&response);
+    assert!(
+        ok.headers_to_remove.contains(&"cookie".to_owned()),
+        "{ok:?}"
+    );
+    assert!(!headers(&ok.headers).contains_key("cookie"), "{ok:?}");
+}

@@ -83,23 +83,7 @@ fn basic_gives_both() {
     ] {
         let outcome = present("/", &[("authorization", &format!("Basic {basic}"))]);
         assert_eq!(ended(&outcome), ends, "{basic}");
-        if let Outcome::Verified(principal) = outcome {
-            assert_eq!(principal.consumed(), [CredentialPlace::Basic]);
-        }
     }
-}
-
-#[test]
-fn the_places_of_id_and_key_are_consumed() {
-    let Outcome::Verified(principal) = present("/?id=one", &[("app_key", "k1")]) else {
-        panic!("verified");
-    };
-    let places: Vec<String> = principal
-        .consumed()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(places, ["query id", "header app_key"]);
 }
 
 /// What tells an unknown id from a wrong key stays with us.

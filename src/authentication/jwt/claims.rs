@@ -186,7 +186,7 @@ impl ClaimRules {
         let Some((path, value)) = found else {
             return Ok(Vec::new());
         };
-        let wrong = || path.wrong("no text and no list of texts");
+        let wrong = || path.wrong("no text and no list of texts without spaces");
         match value {
             Value::String(text) => Ok(text
                 .split(' ')
@@ -195,7 +195,11 @@ impl ClaimRules {
                 .collect()),
             Value::Array(items) => items
                 .iter()
-                .map(|item| item.as_str().map(Into::into).ok_or_else(wrong))
+                .map(|item| {
+                    // a space would make two scopes of one wherever they are written in a row
+                    let one = item.as_str().filter(|scope| !scope.contains(' '));
+                    one.map(Into::into).ok_or_else(wrong)
+                })
                 .collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(wrong()),
         }

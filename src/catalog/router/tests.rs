@@ -126,7 +126,9 @@ fn apis_of_one_place_are_asked_by_precedence() {
     assert_finds(&router, "GET a/x", Ok((1, Some(0))));
     assert_finds(&router, "POST a/x", Ok((2, Some(0))));
     assert_finds(&router, "GET a/y", Ok((2, Some(1))));
-    assert_finds(&router, "PUT a/x", Ok((0, None)));
+    // what one of them has an operation for is never taken by another as unmatched
+    assert_finds(&router, "PUT a/x", Err(NoMatch::Operation(ApiIndex(1))));
+    assert_finds(&router, "PUT a/z", Ok((0, None)));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) struct Http {
     pub(super) host: Span,
     /// `headers`, or `header_map` where that is there: names and values.
     pub(super) headers: Vec<(Span, Span)>,
+    /// Whether they come from `header_map`.
+    pub(super) raw_headers: bool,
 }
 
 impl Message {
@@ -150,6 +152,7 @@ impl Http {
             path: text(path),
             host: text(host),
             headers,
+            raw_headers: header_map.is_some(),
         })
     }
 }

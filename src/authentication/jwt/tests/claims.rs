@@ -11,7 +11,6 @@ async fn the_principal_says_what_the_claims_say() {
     assert_eq!(identity.issuer.as_deref(), Some(ISSUER));
     assert_eq!(principal.client(), ClientIdentity::Client);
     assert!(principal.has_scope("read") && !principal.has_scope("rea"));
-    assert_eq!(principal.consumed().len(), 1);
     assert_eq!(identity.subscribed_apis, None);
 }
 
