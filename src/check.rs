@@ -55,6 +55,13 @@ pub struct Asking {
     pub budget: Duration,
 }
 
+/// A decision about a request, and the route that it was made for where one was found.
+#[derive(Debug)]
+struct Judged<'s> {
+    decision: Decision,
+    route: Option<Route<'s>>,
+}
+
 impl Checker {
     /// Decides by these stages; answers tell the decision's id in `decision_header`.
     #[must_use]
@@ -74,15 +81,21 @@ impl Checker {
                 return self.unread(Decision::Deny(denial), grpc, asking);
             }
         };
-        let (decision, route) = match route(snapshot, &request, &asking.rules) {
-            Ok(Routed::To(route)) => (self.in_time(&route, &request, asking).await, Some(route)),
-            Ok(Routed::Exempt(exemption, route)) => (
-                exemption.into_decision(snapshot, route.as_ref(), &request),
+        let judged = match route(snapshot, &request, &asking.rules) {
+            Ok(Routed::To(route)) => Judged {
+                decision: self.in_time(&route, &request, asking).await,
+                route: Some(route),
+            },
+            Ok(Routed::Exempt(exemption, route)) => Judged {
+                decision: exemption.into_decision(snapshot, route.as_ref(), &request),
                 route,
-            ),
-            Err(unrouted) => (Decision::Deny(unrouted.denial), unrouted.route),
+            },
+            Err(unrouted) => Judged {
+                decision: Decision::Deny(unrouted.denial),
+                route: unrouted.route,
+            },
         };
-        self.respond(snapshot, &request, route.as_ref(), &decision, asking)
+        self.respond(snapshot, &request, &judged, asking)
     }
 
     async fn line(&self, route: &Route<'_>, request: &DownstreamRequest) -> Result<Grant, Stop> {

@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 
 /// A secret value: `Debug` is redacted, there is no `Display` and no `Serialize`, and it is wiped
 /// when dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
@@ -90,7 +90,8 @@ pub fn process_key() -> &'static MacKey {
     &KEY
 }
 
-/// Whether two digests are equal, in a time that does not tell where they differ.
+/// Whether two digests are equal, in a time that does not tell where they differ. Texts of unequal
+/// length end at once: compare digests of them.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(a, b).is_ok()

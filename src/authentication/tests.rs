@@ -108,7 +108,7 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
         no_http: NoHttpRule::Deny,
     };
     let request = testing::request("/", headers);
-    let Ok(Routed::To(route)) = route(&snapshot, &request, &rules) else {
+    let Ok(Routed::To(route)) = route(snapshot, &request, &rules) else {
         panic!("a route");
     };
     match authenticate(&route, &request).await {

@@ -1,4 +1,5 @@
-//! Who knows applications and subscriptions: chosen by the Api.
+//! Who knows applications and subscriptions. Today that is the catalog for every Api; a registry that
+//! cannot list its applications would be a variant of its own, chosen by the Api.
 
 use jiff::Timestamp;
 

@@ -132,6 +132,7 @@ pub fn standing(
         return Ok(standing);
     }
     match (route.api.subscription, found) {
+        // `NotNeeded` has been answered above; it would be no more than `Optional`
         (SubscriptionRule::Optional | SubscriptionRule::NotNeeded, _) => Ok(Standing {
             application: known,
             plan: None,

@@ -9,7 +9,7 @@ use crate::catalog::model::Enforcement;
 use crate::check::decision::{Decision, Fault, FaultReason};
 use crate::check::request::DownstreamRequest;
 use crate::check::response::{Reply, respond, respond_shadowed};
-use crate::check::{Asking, Checker};
+use crate::check::{Asking, Checker, Judged};
 use crate::routing::Route;
 use crate::snapshot::Snapshot;
 use crate::upstream::headers;
@@ -25,15 +25,16 @@ pub struct Answer {
 }
 
 impl Checker {
-    /// The answer to `decision` about `request`.
+    /// The answer to what `request` has been judged to be.
     pub(super) fn respond(
         &self,
         snapshot: &Snapshot,
         request: &DownstreamRequest,
-        route: Option<&Route<'_>>,
-        decision: &Decision,
+        judged: &Judged<'_>,
         asking: &Asking,
     ) -> Answer {
+        let Judged { decision, route } = judged;
+        let route = route.as_ref();
         let shadow = route.is_some_and(|route| route.api.enforcement == Enforcement::Shadow);
         let mut record = Record::new(decision, Arc::clone(&asking.listener), route, Some(request));
         record.shadow = shadow;

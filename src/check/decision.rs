@@ -62,7 +62,7 @@ pub struct Denial {
     reason: Reason,
     detail: Cow<'static, str>,
     required_scopes: Option<Arc<str>>,
-    subject: Option<Arc<CallerSummary>>,
+    caller: Option<Arc<CallerSummary>>,
 }
 
 impl Denial {
@@ -74,7 +74,7 @@ impl Denial {
             reason,
             detail: detail.into(),
             required_scopes: None,
-            subject: None,
+            caller: None,
         }
     }
 
@@ -88,7 +88,7 @@ impl Denial {
     /// Who was refused, once that has been verified.
     #[must_use]
     pub fn with_caller(mut self, caller: Arc<CallerSummary>) -> Self {
-        self.subject = Some(caller);
+        self.caller = Some(caller);
         self
     }
 
@@ -113,7 +113,7 @@ impl Denial {
     /// Who was refused, where known.
     #[must_use]
     pub fn caller(&self) -> Option<&Arc<CallerSummary>> {
-        self.subject.as_ref()
+        self.caller.as_ref()
     }
 }
 

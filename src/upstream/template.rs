@@ -113,20 +113,6 @@ impl HeaderTemplate {
         Ok(Self { parts })
     }
 
-    /// Whether the value does not depend on the caller.
-    #[must_use]
-    pub fn is_fixed(&self) -> bool {
-        self.parts.iter().all(|part| matches!(part, Part::Text(_)))
-    }
-
-    /// Whether it names the application or its subscription.
-    #[must_use]
-    pub fn names_claims(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| matches!(part, Part::Variable(Variable::Claim(_))))
-    }
-
     /// Fills the places; `None` where a value is missing or empty.
     ///
     /// # Errors
