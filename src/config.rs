@@ -173,7 +173,8 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                 }
                 "catalog" => config.catalog = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,
-                _ => config.telemetry = map.next_value()?,
+                "telemetry" => config.telemetry = map.next_value()?,
+                other => return Err(A::Error::unknown_field(other, &SECTIONS)),
             }
         }
         Ok(config)
