@@ -118,8 +118,14 @@ impl Config {
             .map(|(name, config)| (name.as_str().into(), config.credential_headers()))
             .collect();
         authenticators.insert(ANONYMOUS.into(), Vec::new());
+        let token_subscriptions = self
+            .authenticators
+            .iter()
+            .filter(|(_, config)| config.takes_token_subscriptions())
+            .map(|(name, _)| name.as_str().into());
         Known {
             authenticators,
+            token_subscriptions: token_subscriptions.collect(),
             decision_header: self.checks.decision_header(),
         }
     }

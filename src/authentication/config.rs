@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::authentication::api_key::{ApiKeyAuthenticator, ApiKeyConfig};
 use crate::authentication::app_id::{AppIdAuthenticator, AppIdConfig};
 use crate::authentication::credential::CredentialPlace;
-use crate::authentication::jwt::config::JwtConfig;
+use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::{ANONYMOUS, Authenticator};
 use crate::clock::Clock;
@@ -162,6 +162,16 @@ impl AuthenticatorConfig {
             CredentialPlace::Query(_) | CredentialPlace::Cookie(_) => None,
         });
         headers.collect()
+    }
+
+    /// Whether subscriptions that a token lists count.
+    #[must_use]
+    pub fn takes_token_subscriptions(&self) -> bool {
+        self.as_jwt()
+            .is_some_and(|config| match config.subscriptions {
+                SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
+                SubscriptionsConfig::Catalog => false,
+            })
     }
 
     fn as_jwt(&self) -> Option<&JwtConfig> {
