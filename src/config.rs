@@ -118,8 +118,14 @@ impl Config {
             .map(|(name, config)| (name.as_str().into(), config.credential_headers()))
             .collect();
         authenticators.insert(ANONYMOUS.into(), Vec::new());
+        let token_subscriptions = self
+            .authenticators
+            .iter()
+            .filter(|(_, config)| config.takes_token_subscriptions())
+            .map(|(name, _)| name.as_str().into());
         Known {
             authenticators,
+            token_subscriptions: token_subscriptions.collect(),
             decision_header: self.checks.decision_header(),
         }
     }
@@ -173,7 +179,8 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                 }
                 "catalog" => config.catalog = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,
-                _ => config.telemetry = map.next_value()?,
+                "telemetry" => config.telemetry = map.next_value()?,
+                other => return Err(A::Error::unknown_field(other, &SECTIONS)),
             }
         }
         Ok(config)

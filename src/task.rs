@@ -147,6 +147,18 @@ impl Tasks {
         tokio::spawn(self.inner.tracker.track_future(work));
     }
 
+    /// Runs `work`, which reads files or computes for long, on a thread where it keeps nobody
+    /// waiting. A stop waits for it.
+    ///
+    /// # Errors
+    /// Where it panicked, or the process ends.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        Ok(self.inner.tracker.spawn_blocking(work).await?)
+    }
+
     fn start(&self, name: Arc<str>, body: impl Future<Output = ()> + Send + 'static) -> TaskGuard {
         self.statuses_locked(|statuses| statuses.insert(Arc::clone(&name), TaskStatus::default()));
         let stop = self.inner.stop.child_token();
@@ -326,6 +338,13 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(runs.load(Ordering::Relaxed), 2);
         assert!(tasks.statuses().is_empty());
+    }
+
+    #[tokio::test]
+    async fn blocking_work_gives_its_result_or_its_panic() {
+        let tasks = Tasks::new();
+        assert_eq!(tasks.blocking(|| 7).await.unwrap(), 7);
+        assert!(tasks.blocking(|| panic!("boom")).await.is_err());
     }
 
     #[tokio::test]

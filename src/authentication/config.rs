@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::authentication::api_key::{ApiKeyAuthenticator, ApiKeyConfig};
 use crate::authentication::app_id::{AppIdAuthenticator, AppIdConfig};
 use crate::authentication::credential::CredentialPlace;
-use crate::authentication::jwt::config::JwtConfig;
+use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::{ANONYMOUS, Authenticator};
 use crate::clock::Clock;
@@ -78,9 +78,6 @@ pub fn check_all(configs: &AuthenticatorConfigs, findings: &mut Findings) {
         findings.within(name, |findings| {
             if name == ANONYMOUS {
                 findings.wrong("", "always exists and cannot be declared");
-            }
-            if name.is_empty() || name.chars().any(|char| char.is_control() || char == ' ') {
-                findings.wrong("", "a name has no spaces and no control characters");
             }
             config.check(findings);
         });
@@ -165,6 +162,16 @@ impl AuthenticatorConfig {
             CredentialPlace::Query(_) | CredentialPlace::Cookie(_) => None,
         });
         headers.collect()
+    }
+
+    /// Whether subscriptions that a token lists count.
+    #[must_use]
+    pub fn takes_token_subscriptions(&self) -> bool {
+        self.as_jwt()
+            .is_some_and(|config| match config.subscriptions {
+                SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
+                SubscriptionsConfig::Catalog => false,
+            })
     }
 
     fn as_jwt(&self) -> Option<&JwtConfig> {

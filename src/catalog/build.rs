@@ -14,7 +14,7 @@ mod report;
 mod subscription;
 mod upstream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
@@ -34,6 +34,8 @@ use crate::problem::Problem;
 pub struct Known {
     /// The authenticators, `anonymous` among them, each with the headers that it reads.
     pub authenticators: BTreeMap<Arc<str>, Vec<HeaderName>>,
+    /// Those of them that take subscriptions from tokens, which name an Api by title and version.
+    pub token_subscriptions: BTreeSet<Arc<str>>,
     /// The header of the answer that carries the decision id.
     pub decision_header: Option<HeaderName>,
 }
@@ -99,7 +101,7 @@ pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refus
         .iter()
         .map(|(site, document)| api::build(*site, document, known, &mut report))
         .collect();
-    overlap::check(&documents.apis, &apis, &mut report);
+    overlap::check(&documents.apis, &apis, known, &mut report);
     let mut subscriptions = Subscriptions::new(&documents.apis, &api_ids, &plan_ids);
     let mut applications = applications(&documents, &mut subscriptions, &mut report);
     subscription::add_documents(

@@ -6,19 +6,20 @@
 //! the configuration names later keeps its last good documents.
 //
 // INVARIANT: nothing is published that `catalog::build` has not accepted; a missing or empty
-// source never means "no rules".
+// source or file never means "no rules". INVARIANT: no reload publishes what two looks did not find
+// the same.
 
 mod revision;
 mod state;
 mod status;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch as channel};
 
-use crate::catalog::sync::state::State;
+use crate::catalog::sync::state::{Look, State};
 pub use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, Failure, ReloadOutcome, SourceStatus,
 };
@@ -37,8 +38,12 @@ use crate::task::{Schedule, TaskGuard, Tasks};
 pub type BuildAuthenticators =
     Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Option<Authenticators> + Send + Sync>;
 
-/// After an event, files may still be changing for this long.
+/// What is published was read twice, this far apart, and was the same: a file that is being written
+/// in place, or a folder half way through a swap, is not what anybody meant.
 const DEBOUNCE: Duration = Duration::from_millis(300);
+
+/// How often files may have changed between two looks before a run gives up, to be tried again.
+const MAX_LOOKS: usize = 100;
 
 /// How often files are looked at although no event came.
 const SCHEDULE: Schedule = Schedule {
@@ -80,35 +85,37 @@ impl CatalogSync {
         Ok((sync, snapshot))
     }
 
-    /// Looks at everything again, and publishes a new revision where something changed and holds.
-    /// Reads files: not for the threads of requests.
-    pub fn reload_once(&self, snapshots: &SnapshotReader) -> ReloadOutcome {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outcome, snapshot) = state.reload();
+    /// Publishes a new revision where something changed and holds; none where the files are not as
+    /// `look` found them.
+    fn reload_if_settled(&self, look: &Look, snapshots: &SnapshotReader) -> Option<ReloadOutcome> {
+        let mut state = self.state_locked();
+        let (outcome, snapshot) = state.reload(look)?;
         if let Some(snapshot) = snapshot {
             snapshots.publish(snapshot);
         }
         self.status.send_replace(state.status());
-        outcome
+        Some(outcome)
+    }
+
+    /// Reads everything and remembers only what it was. Reads files, as `reload_if_settled` does:
+    /// not for the threads of requests.
+    fn look(&self) -> Look {
+        self.state_locked().look()
     }
 
     /// Looks at everything again whenever a file changes, and once a minute.
     pub fn watch(self: Arc<Self>, snapshots: SnapshotReader, tasks: &Tasks) -> TaskGuard {
         let nudge = Arc::clone(&self.nudge);
         let watcher = Arc::new(Mutex::new(FileWatcher::new(Arc::clone(&nudge))));
+        let blocking = tasks.clone();
         tasks.periodic("catalog_sync", SCHEDULE, nudge, move || {
-            let (sync, snapshots, watcher) =
-                (Arc::clone(&self), snapshots.clone(), Arc::clone(&watcher));
-            async move {
-                tokio::time::sleep(DEBOUNCE).await;
-                let reload = tokio::task::spawn_blocking(move || {
-                    // watched before it is read, so that no change falls between
-                    sync.watch_files(&watcher);
-                    sync.reload_once(&snapshots);
-                    sync.watch_files(&watcher);
-                });
-                Ok(reload.await?)
-            }
+            let run = Run {
+                sync: Arc::clone(&self),
+                snapshots: snapshots.clone(),
+                watcher: Arc::clone(&watcher),
+                tasks: blocking.clone(),
+            };
+            async move { run.reload().await }
         })
     }
 
@@ -130,16 +137,56 @@ impl CatalogSync {
         self.status.subscribe()
     }
 
+    /// What is allowed in the catalog that is in force, but should be seen.
+    #[must_use]
+    pub fn warnings(&self) -> Problems {
+        self.state_locked().warnings()
+    }
+
+    fn state_locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn watch_files(&self, watcher: &Mutex<FileWatcher>) {
-        let places = self
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .watched_places();
+        let places = self.state_locked().watched_places();
         watcher
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .watch(places);
+    }
+}
+
+/// One run of the task.
+struct Run {
+    sync: Arc<CatalogSync>,
+    snapshots: SnapshotReader,
+    watcher: Arc<Mutex<FileWatcher>>,
+    tasks: Tasks,
+}
+
+impl Run {
+    async fn reload(self) -> anyhow::Result<()> {
+        for _ in 0..MAX_LOOKS {
+            let (sync, watcher) = (Arc::clone(&self.sync), Arc::clone(&self.watcher));
+            let look = move || {
+                // watched before it is read, so that no change falls between
+                sync.watch_files(&watcher);
+                sync.look()
+            };
+            let look = self.tasks.blocking(look).await?;
+            tokio::time::sleep(DEBOUNCE).await;
+            let (sync, watcher) = (Arc::clone(&self.sync), Arc::clone(&self.watcher));
+            let snapshots = self.snapshots.clone();
+            let reload = move || {
+                let is_settled = sync.reload_if_settled(&look, &snapshots).is_some();
+                sync.watch_files(&watcher);
+                is_settled
+            };
+            if self.tasks.blocking(reload).await? {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the files change all the time: what was last read twice alike is kept")
     }
 }
 

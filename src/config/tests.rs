@@ -100,7 +100,7 @@ fn the_first_structural_problem_has_its_place() {
         ),
         (
             "authenticators:\n  a:\n    type: magic\n",
-            "unknown type `magic`; known are",
+            "authenticators.a.type: unknown type; known are",
         ),
         (
             "catalog:\n  sources:\n    - name: x\n      type: ftp\n",
@@ -125,6 +125,37 @@ fn the_first_structural_problem_has_its_place() {
             .unwrap_err()
             .to_string()
             .contains("cannot read `/nowhere/x.yaml`")
+    );
+}
+
+#[test]
+fn no_value_is_repeated() {
+    let jwt = |line: &str| {
+        format!("authenticators:\n  a:\n    type: jwt\n    issuer: https://i.example\n    {line}\n")
+    };
+    for text in [
+        jwt("keys: hunter2hunter2"),
+        jwt("keys: \"hunter2`, expected `x\""),
+        jwt("subscriptions: hunter2hunter2"),
+        jwt("subscriptions: \"hunter2\\nhunter2\""),
+        jwt("audience: hunter2hunter2"),
+        jwt("leeway: hunter2hunter2"),
+        jwt("claims: hunter2hunter2"),
+        jwt("claims: [hunter2]"),
+        "authenticators:\n  a:\n    type: hunter2\n".to_owned(),
+        "checks:\n  maxConcurrent: hunter2\n".to_owned(),
+        "checks: hunter2\n".to_owned(),
+        "catalog:\n  sources: [hunter2]\n".to_owned(),
+        "telemetry: hunter2\n".to_owned(),
+        "hunter2\n".to_owned(),
+    ] {
+        let problem = load(&text, &[]).unwrap_err();
+        assert!(!problem.contains("hunter2"), "{text}: {problem}");
+    }
+    let problem = load(&jwt("subscriptions: hunter2"), &[]).unwrap_err();
+    assert!(
+        problem.contains("unknown variant, expected one of catalog, "),
+        "{problem}"
     );
 }
 

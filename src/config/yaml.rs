@@ -202,6 +202,7 @@ fn without_values(message: &str) -> String {
     let message = message.get(..end).unwrap_or(message);
     let mut clean = message.to_owned();
     for kind in [
+        "unknown variant `",
         "string \"",
         "character `",
         "integer `",
@@ -216,7 +217,7 @@ fn without_values(message: &str) -> String {
         if let Some(at) = clean.find(kind)
             && let Some(length) = clean.get(at..).and_then(|rest| rest.rfind(close))
         {
-            let name = kind.split_once(' ').map_or(kind, |(name, _)| name);
+            let name = kind.trim_end_matches(['"', '`', ' ']);
             clean.replace_range(at..at + length + 1, name);
         }
     }

@@ -71,14 +71,14 @@ fn what_is_unknown_is_refused_at_its_line() {
         (
             "a:\n  type: jwt\n  issuer: https://i\n  algorithms: [none]\n",
             4,
-            "none",
+            "unknown variant, expected one of",
         ),
         (
             "a:\n  type: jwt\n  issuer: https://i\n  keys: { secret: plain }\n",
             4,
             "",
         ),
-        ("a:\n  type: oidc\n", 2, "oidc"),
+        ("a:\n  type: oidc\n", 2, "unknown type; known are"),
         (
             "a:\n  type: apiKey\n  credentials:\n    - { heeder: x }\n",
             4,

@@ -217,7 +217,21 @@ fn operations(spec: &ApiSpec, known: &Known, findings: &mut Findings) -> Vec<Ope
         }
         operations.push(operation);
     }
+    warn_of_variants(spec, findings);
     operations
+}
+
+/// Where what matches no operation is let through, a rule of an operation holds for exactly what
+/// the operation matches.
+fn warn_of_variants(spec: &ApiSpec, findings: &mut Findings) {
+    if spec.unmatched_operation != UnmatchedOperationDocument::Allow {
+        return;
+    }
+    for (at, operation) in spec.operations.iter().enumerate() {
+        if operation.scopes.is_some() || operation.authenticators.is_some() {
+            findings.warn(&format!("operations[{at}]"), "another method, a slash at the end or other case of this path matches no operation and, by `unmatchedOperation: allow`, is judged by the api's own rules only, without these `scopes` and `authenticators`");
+        }
+    }
 }
 
 fn operation(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::catalog::build::Known;
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::model::{
     Api, BasePath, Direction, HostPattern, TemplateSegment, UnmatchedOperation,
@@ -12,23 +13,24 @@ use crate::catalog::source::document::ApiDocument;
 pub(super) fn check(
     documents: &[(Site<'_>, &ApiDocument)],
     apis: &[Option<Api>],
+    known: &Known,
     report: &mut Report,
 ) {
-    let known: Vec<(Site<'_>, &Api)> = documents
+    let built: Vec<(Site<'_>, &Api)> = documents
         .iter()
         .zip(apis)
         .filter_map(|((site, _), api)| Some((*site, api.as_ref()?)))
         .collect();
-    check_titles(&known, report);
-    check_routes(&known, report);
+    check_titles(&built, report);
+    check_titles_of_tokens(&built, known, report);
+    check_routes(&built, report);
 }
 
 /// Tokens and subscriptions name an Api by title and version.
 fn check_titles(apis: &[(Site<'_>, &Api)], report: &mut Report) {
     let mut seen: HashMap<(&str, String, &str), Site<'_>> = HashMap::with_capacity(apis.len());
     for (site, api) in apis {
-        let namespace = api.id.as_str().split('/').next().unwrap_or_default();
-        let key = (namespace, api.title.to_lowercase(), &*api.version);
+        let key = (namespace(api), api.title.to_lowercase(), &*api.version);
         match seen.get(&key) {
             Some(first) => report.wrong(
                 *site,
@@ -43,6 +45,57 @@ fn check_titles(apis: &[(Site<'_>, &Api)], report: &mut Report) {
             }
         }
     }
+}
+
+/// A token names no namespace: where its subscriptions count, an Api is its title and version.
+fn check_titles_of_tokens(apis: &[(Site<'_>, &Api)], known: &Known, report: &mut Report) {
+    let mut same: HashMap<(String, &str), Vec<usize>> = HashMap::new();
+    if known.token_subscriptions.is_empty() {
+        return;
+    }
+    for (at, (_, api)) in apis.iter().enumerate() {
+        let key = (api.title.to_lowercase(), &*api.version);
+        same.entry(key).or_default().push(at);
+    }
+    let mut clashes: Vec<Vec<usize>> = same
+        .into_values()
+        .filter(|same| {
+            same.iter()
+                .filter_map(|at| apis.get(*at))
+                .any(|(_, api)| takes_token_subscriptions(api, known))
+        })
+        .collect();
+    clashes.sort();
+    for clash in clashes {
+        let mut clash = clash.iter().filter_map(|at| apis.get(*at));
+        let Some((first, first_api)) = clash.next() else {
+            continue;
+        };
+        for (site, api) in clash {
+            // those of one namespace are refused already
+            if namespace(api) != namespace(first_api) {
+                report.wrong(*site, "spec.title", format!(
+                    "title and version are those of the api at {}, in another namespace: a token that lists its subscriptions could not tell them apart",
+                    first.place("spec.title"),
+                ));
+            }
+        }
+    }
+}
+
+fn namespace(api: &Api) -> &str {
+    api.id.as_str().split('/').next().unwrap_or_default()
+}
+
+fn takes_token_subscriptions(api: &Api, known: &Known) -> bool {
+    let of_operations = api
+        .operations
+        .iter()
+        .filter_map(|operation| operation.authenticators.as_ref());
+    of_operations
+        .chain([&api.authenticators])
+        .flatten()
+        .any(|name| known.token_subscriptions.contains(name))
 }
 
 fn check_routes(apis: &[(Site<'_>, &Api)], report: &mut Report) {
@@ -70,7 +123,9 @@ fn check_routes(apis: &[(Site<'_>, &Api)], report: &mut Report) {
         if let Some(taker) =
             in_order.find(|at| apis.get(**at).is_some_and(|(_, api)| takes_all(api)))
         {
-            for at in in_order {
+            // without a precedence of both they clash, which is told above
+            let is_ordered = |at: &&usize| precedence(apis, **at).0.0.is_some();
+            for at in in_order.filter(is_ordered) {
                 hidden.entry(*at).or_insert((0, *taker)).0 += 1;
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::catalog::model::Direction;
 use crate::catalog::source::file::SourceFiles;
+use crate::catalog::source::reference::{ApiReference, TitleReference};
 
 fn known() -> Known {
     let header = |name| HeaderName::parse(name).unwrap();
@@ -12,7 +13,9 @@ fn known() -> Known {
         authenticators: BTreeMap::from([
             ("anonymous".into(), Vec::new()),
             ("partners".into(), vec![header("authorization")]),
+            ("portal".into(), vec![header("authorization")]),
         ]),
+        token_subscriptions: BTreeSet::from(["portal".into()]),
         decision_header: Some(header("x-decision-id")),
     }
 }
@@ -303,7 +306,7 @@ fn apis_that_overlap_need_precedence() {
     let two = |first: &str, second: &str| api("x", &spec(first)) + &api("y", &spec(second));
     let clash = "b.yaml:7: spec.hosts: host `a.example` and base path `/` are also those of the api at a.yaml:7";
     let found = problems(&[&api("x", &spec("")), &api("y", &spec(""))]);
-    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
     assert!(found.iter().all(|(source, _)| *source == 1));
     assert!(
         found.iter().any(|(_, problem)| problem.contains(clash)),
@@ -473,17 +476,50 @@ fn references_are_checked() {
     );
 }
 
-const COUNT: usize = 2_000;
+const COUNT: usize = 20_000;
 
 #[test]
 fn many_apis_and_applications_are_built_quickly() {
-    let digest = |at: usize| format!("sha256:{at:064x}");
-    let mut text = String::new();
-    for at in 0..COUNT {
-        text.push_str(&format!("---\nkind: Api\nmetadata: {{ name: a{at} }}\nspec: {{ title: a{at}, version: 1.0.0, hosts: [h{}.example, \"*.x\"], basePath: /b{at}, authenticators: [partners], operations: [{{ path: /a }}] }}\n", at % 100));
-        text.push_str(&format!("---\nkind: Application\nmetadata: {{ name: a{at} }}\nspec: {{ apiKeys: [{{ digest: \"{}\" }}], subscriptions: [{{ api: a{at} }}] }}\n", digest(at)));
-    }
-    let source = source("a", &text);
+    // the reading of YAML is not what is looked at
+    let one = source(
+        "large",
+        "kind: Api\nmetadata: { name: a }\nspec: { title: a, version: 1.0.0, hosts: [\"*\"], authenticators: [partners], unmatchedOperation: allow }\n---\nkind: Application\nmetadata: { name: p }\nspec: { apiKeys: [{ digest: \"sha256:\" }], clients: [{ issuer: i, clientId: c }], subscriptions: [{ api: a }] }\n---\nkind: Subscription\nspec: { application: p, api: { title: a, version: \">=1\" } }\n",
+    );
+    let documents = (0..COUNT).flat_map(|at| {
+        one.documents.iter().map(move |document| {
+            let mut body = document.body.clone();
+            match &mut body {
+                DocumentBody::Api(api) => {
+                    api.metadata.name = format!("a{at}");
+                    api.spec.title = format!("a{at}");
+                    api.spec.base_path = format!("/a{at}");
+                    api.spec.hosts.push(format!("h{}.example", at % 100));
+                }
+                DocumentBody::Application(application) => {
+                    application.metadata.name = format!("p{at}");
+                    application.spec.api_keys[0].digest = format!("sha256:{at:064x}");
+                    application.spec.app_id = Some(format!("p{at}"));
+                    application.spec.clients[0].client_id = format!("c{at}");
+                    application.spec.subscriptions[0].api = ApiReference::Name(format!("a{at}"));
+                }
+                DocumentBody::Subscription(subscription) => {
+                    subscription.spec.application = format!("p{at}");
+                    subscription.spec.api = ApiReference::Title(TitleReference {
+                        title: format!("a{}", (at + 1) % COUNT),
+                        version: ">=1".to_owned(),
+                    });
+                }
+                DocumentBody::Plan(_) => {}
+            }
+            let yaml = document.yaml.clone();
+            Document { body, yaml }
+        })
+    });
+    let source = SourceDocuments {
+        source: "large".into(),
+        digest: [0; 32],
+        documents: documents.collect(),
+    };
     let start = Instant::now();
     let built = build(&[&source], &known()).unwrap();
     assert_eq!(built.catalog.apis().len(), COUNT);
@@ -491,5 +527,85 @@ fn many_apis_and_applications_are_built_quickly() {
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
         start.elapsed()
+    );
+}
+
+#[test]
+fn apis_that_a_token_cannot_tell_apart_are_refused_in_two_namespaces() {
+    let api = |namespace: &str, title: &str, more: &str| {
+        format!(
+            "---\nkind: Api\nmetadata: {{ name: a, namespace: {namespace} }}\nspec:\n  title: {title}\n  version: 1.0.0\n  hosts: [{namespace}.example]\n  {more}\n"
+        )
+    };
+    let by_catalog = "authenticators: [partners]\n  operations: [{ path: / }]";
+    let by_token = "authenticators: [portal]\n  operations: [{ path: / }]";
+    let in_operation =
+        "authenticators: [partners]\n  operations: [{ path: /, authenticators: [portal] }]";
+    for (first, second) in [
+        (by_token, by_token),
+        (by_token, by_catalog),
+        (by_catalog, by_token),
+        (by_catalog, in_operation),
+        (in_operation, by_catalog),
+    ] {
+        let text = api("one", "Orders", first) + &api("two", "orders", second);
+        assert_wrong(
+            &text,
+            "spec.title: title and version are those of the api at a.yaml:5, in another namespace: a token",
+        );
+        // of three, two may be told apart by the catalog
+        let text = api("zero", "Orders", by_catalog) + &text;
+        assert_wrong(&text, "in another namespace");
+    }
+    let text = api("one", "Orders", by_catalog) + &api("two", "orders", by_catalog);
+    assert_eq!(problems(&[&text]), []);
+    let text = api("one", "Orders", by_token) + &api("two", "others", by_token);
+    assert_eq!(problems(&[&text]), []);
+}
+
+fn warnings(text: &str) -> String {
+    let source = source("a", text);
+    let built = build(&[&source], &known()).unwrap();
+    built
+        .warnings
+        .into_iter()
+        .collect::<crate::problem::Problems>()
+        .to_string()
+}
+
+#[test]
+fn rules_of_operations_beside_an_open_rest_are_warned_of() {
+    for (operation, expected) in [
+        ("{ path: /a, scopes: { anyOf: [x] } }", true),
+        ("{ path: /a, authenticators: [portal] }", true),
+        ("{ path: /a }", false),
+    ] {
+        let open = api(
+            "a",
+            &spec(&format!("operations: [{{ path: /b }}, {operation}]")),
+        );
+        let warned = warnings(&open).contains(
+            "a.yaml:10: spec.operations[1]: another method, a slash at the end or other case",
+        );
+        assert_eq!(warned, expected, "{operation}: {}", warnings(&open));
+        let closed = open.replace("unmatchedOperation: allow", "unmatchedOperation: deny");
+        assert_eq!(warnings(&closed), "");
+    }
+}
+
+#[test]
+fn a_missing_precedence_is_one_problem() {
+    let text = api("a", &spec("")) + &api("b", &spec(""));
+    let found = problems(&[&text]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1.contains("give both a `precedence`"), "{found:?}");
+    let text = api("a", &spec("precedence: 1")) + &api("b", &spec(""));
+    assert_eq!(problems(&[&text]).len(), 1);
+    let text = api("a", &spec("precedence: 2")) + &api("b", &spec("precedence: 1"));
+    let found = problems(&[&text]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].1.contains("has the greater precedence"),
+        "{found:?}"
     );
 }

@@ -41,7 +41,7 @@ fn router(apis: &[(&[&str], &str, Option<i32>, &[&str])]) -> Router {
         .unwrap();
     let known = Known {
         authenticators: [("anonymous".into(), Vec::new())].into(),
-        decision_header: None,
+        ..Known::default()
     };
     let catalog = build(&[&source], &known).unwrap().catalog;
     Router::new(catalog.apis())

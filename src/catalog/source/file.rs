@@ -1,8 +1,8 @@
 //! The catalog in files: every `*.yaml` and `*.yml` of a folder, or one file.
 //!
 //! Folders in the folder are not looked into, and names that begin with a dot are skipped, so that
-//! a mounted ConfigMap (`..data`) is read once, through its links. A folder that is missing or has
-//! no document is refused: it never means "no rules".
+//! a mounted ConfigMap (`..data`) is read once, through its links. A folder that is missing, or a
+//! file without a document, is refused: it never means "no rules".
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,7 +93,16 @@ impl SourceFiles {
                 problems.extend(of_file(&name, "it is no UTF-8 text".to_owned()));
                 continue;
             };
-            for yaml in YamlDocument::split(&name, &text) {
+            let split = YamlDocument::split(&name, &text);
+            if split.is_empty() {
+                // it may be a file that is being written: what it declared must not go unseen
+                problems.extend(of_file(
+                    &name,
+                    "there is no catalog document in it; delete the file to drop what it declared"
+                        .to_owned(),
+                ));
+            }
+            for yaml in split {
                 match parse_document(&yaml) {
                     Ok(body) => documents.push(Document { body, yaml }),
                     Err(problem) => problems.push(problem),

@@ -119,7 +119,7 @@ fn digest(loaded: &Loaded, files: &BTreeMap<PathBuf, Option<[u8; 32]>>) -> [u8; 
 }
 
 /// The digest of the file at `path`, as a [`Reader`] makes it.
-fn read_digest(path: &Path) -> Option<[u8; 32]> {
+pub(super) fn read_digest(path: &Path) -> Option<[u8; 32]> {
     const MAX_BYTES: usize = 16 * 1024 * 1024;
     let mut reader = Reader::new("");
     let _ = reader.read(path, MAX_BYTES);

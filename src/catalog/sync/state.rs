@@ -1,6 +1,6 @@
 //! What is in force, and the step to the next revision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::catalog::source::SourceDocuments;
+use crate::catalog::source::file::SourceFiles;
 use crate::catalog::sync::BuildAuthenticators;
-use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent};
+use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent, read_digest};
 use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, Failure, ReloadOutcome, SourceStatus,
 };
@@ -50,6 +51,14 @@ struct Published {
     revision: String,
     at: Timestamp,
     counts: (usize, usize, usize),
+    warnings: Problems,
+}
+
+/// What everything was at one time, without what it said. What cannot be read is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    sources: Vec<Option<[u8; 32]>>,
+    configuration: BTreeMap<PathBuf, Option<[u8; 32]>>,
 }
 
 /// What was refused, by part.
@@ -94,6 +103,7 @@ impl State {
                 .map(|(_, problem)| problem)
                 .collect::<Problems>()
         })?;
+        published.log_warnings(&Problems::new());
         let sources = sources.into_iter().map(|(place, good)| SourceState {
             place,
             good,
@@ -112,12 +122,25 @@ impl State {
     }
 
     /// Looks at everything again; gives the snapshot to publish where there is a new one.
-    pub(super) fn reload(&mut self) -> (ReloadOutcome, Option<Snapshot>) {
+    /// Nothing where the files are not as they were at `look`: they are being written.
+    pub(super) fn reload(&mut self, look: &Look) -> Option<(ReloadOutcome, Option<Snapshot>)> {
+        let read: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| source.place.read())
+            .collect();
+        if self.look_of(&read) != *look {
+            return None;
+        }
         let mut refusals = Refusals {
             sources: vec![Problems::new(); self.sources.len()],
             ..Refusals::default()
         };
-        let candidate = self.candidate(&mut refusals);
+        let candidate = self.candidate(read, &mut refusals);
+        if self.configuration_files() != look.configuration {
+            return None;
+        }
+        let known = self.published.warnings.clone();
         let snapshot = if candidate.is_new() {
             self.settle(candidate, &mut refusals)
         } else {
@@ -133,6 +156,7 @@ impl State {
                 refused = problems.iter().count(),
                 "catalog reloaded"
             );
+            self.published.log_warnings(&known);
         }
         let outcome = ReloadOutcome {
             published: snapshot.is_some(),
@@ -140,11 +164,52 @@ impl State {
             problems,
             restart_needed: self.restart_needed.clone(),
         };
-        (outcome, snapshot)
+        Some((outcome, snapshot))
+    }
+
+    /// What everything is now.
+    pub(super) fn look(&self) -> Look {
+        let read: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| source.place.read())
+            .collect();
+        self.look_of(&read)
+    }
+
+    fn look_of(&self, read: &[Result<SourceFiles, Problems>]) -> Look {
+        let digests = read.iter();
+        Look {
+            sources: digests
+                .map(|read| read.as_ref().ok().map(SourceFiles::digest))
+                .collect(),
+            configuration: self.configuration_files(),
+        }
+    }
+
+    /// The configuration and the files that the authenticators read, as they are now.
+    fn configuration_files(&self) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
+        let own = match &self.started.origin {
+            ConfigOrigin::File { path, .. } => Some(path),
+            ConfigOrigin::CommandLine { .. } => None,
+        };
+        own.into_iter()
+            .chain(self.authenticators.files.keys())
+            .map(|path| (path.clone(), read_digest(path)))
+            .collect()
+    }
+
+    /// What is allowed in the catalog that is in force, but should be seen.
+    pub(super) fn warnings(&self) -> Problems {
+        self.published.warnings.clone()
     }
 
     /// What there is now, with the last good form of what cannot be read.
-    fn candidate(&mut self, refusals: &mut Refusals) -> Candidate {
+    fn candidate(
+        &mut self,
+        read: Vec<Result<SourceFiles, Problems>>,
+        refusals: &mut Refusals,
+    ) -> Candidate {
         let authenticators = self.read_authenticators().unwrap_or_else(|problems| {
             refusals.configuration = problems;
             None
@@ -152,9 +217,10 @@ impl State {
         let sources = self
             .sources
             .iter()
+            .zip(read)
             .zip(&mut refusals.sources)
-            .map(|(source, refused)| {
-                let next = source.place.read().and_then(|files| {
+            .map(|((source, read), refused)| {
+                let next = read.and_then(|files| {
                     if files.digest() == source.good.digest {
                         Ok(None)
                     } else {
@@ -321,9 +387,6 @@ fn places(loaded: &Loaded) -> Vec<(Arc<str>, Place)> {
 
 fn publish(candidate: &Candidate) -> Result<(Published, Snapshot), Vec<(usize, Problem)>> {
     let built = candidate.build()?;
-    for warning in &built.warnings {
-        tracing::warn!(warning = %warning, "catalog");
-    }
     let catalog = built.catalog;
     let revision = candidate.revision();
     let published = Published {
@@ -334,9 +397,22 @@ fn publish(candidate: &Candidate) -> Result<(Published, Snapshot), Vec<(usize, P
             catalog.applications().len(),
             catalog.plans().len(),
         ),
+        warnings: built.warnings.into_iter().collect(),
     };
     let authenticators = &candidate.authenticators.authenticators;
     Ok((published, Snapshot::new(revision, catalog, authenticators)))
+}
+
+impl Published {
+    /// Logs what is dangerous and was not so before.
+    fn log_warnings(&self, known: &Problems) {
+        let known: BTreeSet<&Problem> = known.iter().collect();
+        for warning in self.warnings.iter() {
+            if !known.contains(warning) {
+                tracing::warn!(warning = %warning, "catalog");
+            }
+        }
+    }
 }
 
 impl Standing {

@@ -86,7 +86,8 @@ impl Scene {
     }
 
     fn reload(&self) -> ReloadOutcome {
-        self.sync.reload_once(&self.snapshots)
+        let look = self.sync.look();
+        self.sync.reload_if_settled(&look, &self.snapshots).unwrap()
     }
 
     fn apis(&self) -> Vec<String> {
@@ -184,6 +185,84 @@ fn what_is_wrong_keeps_the_old_and_names_the_place() {
         assert!(!scene.sync.status().sources[0].refused);
         assert!(scene.sync.status().sources[0].last_failure.is_some());
     }
+}
+
+#[test]
+fn a_file_without_a_document_is_refused_although_others_have_some() {
+    for text in ["", "\n\n", "# nothing left\n", "---\n---\n"] {
+        let scene = Scene::new();
+        scene.write("first/c.yaml", &api("c", "c.example"));
+        assert!(scene.reload().published);
+        scene.write("first/c.yaml", text);
+        scene.assert_refused("c.yaml: there is no catalog document in it; delete the file");
+        std::fs::remove_file(scene.path("first/c.yaml")).unwrap();
+        assert!(scene.reload().published);
+        // nor does a start take it
+        scene.write("first/c.yaml", text);
+        assert!(Scene::load(&scene.folder).is_err());
+    }
+}
+
+#[test]
+fn what_changes_between_two_looks_is_not_published() {
+    let application = |state: &str| application(&format!("{{ owner: acme{state} }}"));
+    for (name, halves) in [
+        (
+            "first/a.yaml",
+            [api("x", "x.example"), api("a", "a.example")],
+        ),
+        (
+            "first/new.yaml",
+            [application(""), application(", state: suspended")],
+        ),
+        ("secret", ["half".to_owned(), "whole".to_owned()]),
+        (
+            "portcullis.yaml",
+            [
+                CONFIG.replace("x-api-key", "x-a"),
+                CONFIG.replace("x-api-key", "x-b"),
+            ],
+        ),
+    ] {
+        let scene = Scene::new();
+        let [half, whole] = halves;
+        let before = scene.revision();
+        scene.write(name, &half);
+        let look = scene.sync.look();
+        scene.write(name, &whole);
+        assert!(
+            scene
+                .sync
+                .reload_if_settled(&look, &scene.snapshots)
+                .is_none(),
+            "{name}"
+        );
+        assert_eq!(scene.revision(), before, "{name}");
+        assert!(scene.reload().problems.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_warning_of_the_catalog_is_known_until_it_is_gone() {
+    let scene = Scene::new();
+    assert!(scene.sync.warnings().is_empty());
+    scene.write(
+        "first/plan.yaml",
+        "kind: Plan\nmetadata: { name: p }\nspec: { limits: [{ amount: 1, per: hour }] }\n",
+    );
+    scene.reload();
+    assert!(
+        scene
+            .sync
+            .warnings()
+            .to_string()
+            .contains("not enforced yet")
+    );
+    scene.reload();
+    assert_eq!(scene.sync.warnings().iter().count(), 1);
+    std::fs::remove_file(scene.path("first/plan.yaml")).unwrap();
+    scene.reload();
+    assert!(scene.sync.warnings().is_empty());
 }
 
 #[test]
@@ -357,7 +436,9 @@ fn the_short_form_has_a_catalog() {
     let build: BuildAuthenticators = Box::new(|_, _, _| Some(Authenticators::new()));
     let (sync, snapshot) = CatalogSync::load_first(loaded, build).unwrap();
     assert_eq!(snapshot.catalog().apis()[0].hosts[0].to_string(), "*");
-    let outcome = sync.reload_once(&SnapshotReader::new(snapshot));
+    let outcome = sync
+        .reload_if_settled(&sync.look(), &SnapshotReader::new(snapshot))
+        .unwrap();
     assert!(!outcome.published && outcome.problems.is_empty());
     let wrong = ["x-user={nobody}".to_owned()];
     let loaded = quick_of(wrong.to_vec()).unwrap();

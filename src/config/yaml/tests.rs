@@ -107,10 +107,7 @@ fn a_body_is_read_by_its_type_and_its_mistakes_keep_their_place() {
             "a:\n  type: full\n  version: 1\n  other: x\n",
             "f:4: a.other: unknown field `other`",
         ),
-        (
-            "a:\n  type: ful\n",
-            "unknown type `ful`; known are full, empty",
-        ),
+        ("a:\n  type: ful\n", "unknown type; known are full, empty"),
         (
             "a:\n  version: 1\n",
             "`type` is missing; known are full, empty",
