@@ -143,14 +143,15 @@ impl App {
         Ok(std::fs::rename(draft, path)?)
     }
 
-    /// Serves until a signal, then ends in order; a second signal ends at once.
+    /// Serves until a signal to end, then ends in order; a second signal ends at once.
     ///
     /// # Errors
     /// Where a task or listener ended although nobody stopped it.
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
+        let reload = self.parts.sync.nudger();
         let failed = tokio::select! {
-            signal = signals.next() => {
+            signal = signals.next(&reload) => {
                 tracing::info!(signal, "stopping");
                 None
             }
@@ -171,7 +172,7 @@ impl App {
         };
         tokio::select! {
             () = shutdown.run() => {}
-            signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+            signal = signals.next(&reload) => tracing::warn!(signal, "stopped at once"),
         }
         match failed {
             Some(task) => anyhow::bail!("task `{task}` ended"),

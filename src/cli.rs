@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::quick::by_flags;
 use crate::problem::Problems;
 
 /// `EX_USAGE` of sysexits.h: a wrong flag.
@@ -78,7 +79,10 @@ pub fn run() -> ExitCode {
 /// Tells what went wrong, and with which code the process ends.
 fn fail(error: &anyhow::Error) -> ExitCode {
     let (text, code) = match error.downcast_ref::<Problems>() {
-        Some(problems) => (problems.to_string(), EXIT_CONFIG),
+        Some(problems) => match by_flags(problems) {
+            Some(text) => (text, EXIT_USAGE),
+            None => (problems.to_string(), EXIT_CONFIG),
+        },
         None if error.is::<Usage>() => (format!("error: {error:#}"), EXIT_USAGE),
         None => (format!("error: {error:#}"), 1),
     };

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,15 +22,16 @@ const TASK_GRACE: Duration = Duration::from_secs(1);
 /// How long the decision log may take for what is queued.
 const FLUSH_GRACE: Duration = Duration::from_secs(5);
 
-/// The signals that end the process.
+/// The signals that the process takes: those that end it, and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// Takes SIGTERM and SIGINT from now on.
+    /// Takes SIGTERM, SIGINT and SIGHUP from now on.
     ///
     /// # Errors
     /// Where the system does not give them.
@@ -37,14 +39,22 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next one and gives its name.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+    /// Waits for the next one that ends the process and gives its name. Until then, each SIGHUP
+    /// asks for a look at all files, as those who know other servers expect.
+    pub async fn next(&mut self, reload: &Notify) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    tracing::info!(signal = "SIGHUP", "looking at all files");
+                    reload.notify_one();
+                }
+            }
         }
     }
 }

@@ -1,8 +1,13 @@
 //! `portcullis check-config`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
+use tracing::field::Field;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::app::{install_cryptography, load_catalog};
 use crate::authentication::key_refresh::KeySources;
@@ -25,10 +30,40 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
     for warning in loaded.warnings.iter() {
         print(&format!("warning: {warning}\n"))?;
     }
-    let (sync, _) = load_catalog(loaded, KeySources::offline(), Clock::system())?;
+    // what the catalog warns of is logged where it is built
+    let log_warnings = tracing_subscriber::registry().with(Warnings);
+    let (sync, _) = tracing::subscriber::with_default(log_warnings, || {
+        load_catalog(loaded, KeySources::offline(), Clock::system())
+    })?;
     let status = sync.status();
     print(&format!(
-        "good: {} apis, {} applications, {} plans; revision {}\n",
-        status.apis, status.applications, status.plans, status.revision
+        "good: {}, {}, {}; revision {}\n",
+        counted(status.apis, "api"),
+        counted(status.applications, "application"),
+        counted(status.plans, "plan"),
+        status.revision
     ))
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// Prints the field `warning` of what is logged at that level.
+struct Warnings;
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::WARN {
+            event.record(&mut |field: &Field, value: &dyn fmt::Debug| {
+                if field.name() == "warning" {
+                    // the command's own end tells whether standard output takes anything
+                    let _ = print(&format!("warning: {value:?}\n"));
+                }
+            });
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `portcullis key hash`: the digest of an API key, for the catalog.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use aws_lc_rs::rand;
@@ -37,9 +37,18 @@ struct HashArgs {
     pepper: Option<PathBuf>,
 }
 
+/// 128 random bits in base64url: what is shorter was hardly made by a machine.
+const RANDOM_KEY_LENGTH: usize = 22;
+
 pub(super) fn run(args: &KeyArgs) -> anyhow::Result<()> {
     let KeyCommand::Hash(args) = &args.command;
     let key = if args.generate { generate()? } else { read()? };
+    if args.pepper.is_none() && key.expose().len() < RANDOM_KEY_LENGTH {
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: the key looks like one that a person chose, which can be guessed from its digest: use --pepper"
+        );
+    }
     let digest = match &args.pepper {
         None => KeyDigest::of_key(key.expose()),
         Some(path) => {

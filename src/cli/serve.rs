@@ -13,31 +13,27 @@ use crate::config::load::Loaded;
 use crate::config::overrides::from_environment;
 use crate::config::quick::Quick;
 
-/// Serve checks, by a configuration file or, for a first try, by an issuer.
+/// Serve checks, by a configuration file or, for a first try, by an issuer. The short form opens the
+/// ports of the defaults too: admin on 127.0.0.1:9002, metrics and probes on 127.0.0.1:9090.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// The configuration.
-    #[arg(long, value_name = "FILE", required_unless_present = "issuer")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Without a file: trust tokens of this issuer for every host.
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "config",
-        requires = "audience"
-    )]
+    #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// An audience that tokens must have; may be repeated.
-    #[arg(long, requires = "issuer")]
+    #[arg(long)]
     audience: Vec<String>,
     /// A header for the upstream, such as x-user={principal.subject}; may be repeated.
-    #[arg(long, value_name = "NAME={TEMPLATE}", requires = "issuer")]
+    #[arg(long, value_name = "NAME={TEMPLATE}")]
     header: Vec<String>,
     /// Allow an issuer on plain HTTP: for a try on one machine.
-    #[arg(long, requires = "issuer")]
+    #[arg(long)]
     allow_http_issuer: bool,
     /// Where checks are answered, instead of 127.0.0.1:9001.
-    #[arg(long, value_name = "ADDRESS", requires = "issuer")]
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Write the address of each listener into this file, as JSON, once all of them listen.
     #[arg(long, value_name = "FILE")]
@@ -64,9 +60,24 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     result
 }
 
+/// What to write, where neither form is complete.
+const FORMS: &str = "serve --config FILE, or serve --issuer URL --audience NAME";
+
 fn load(args: ServeArgs) -> anyhow::Result<Loaded> {
+    let short_flags = args.short_flags();
     match (args.config, args.issuer) {
-        (Some(path), _) => Ok(Config::load(&path, from_environment())?),
+        (Some(path), _) if short_flags.is_empty() => Ok(Config::load(&path, from_environment())?),
+        (Some(path), _) => {
+            let (flags, path) = (short_flags.join(", "), path.display());
+            let what = format!(
+                "{flags}: only without --config; leave it out, or say the same in `{path}`"
+            );
+            Err(Usage(what).into())
+        }
+        (None, Some(_)) if args.audience.is_empty() => Err(Usage(
+            "--issuer needs --audience: which audience the tokens must have".to_owned(),
+        )
+        .into()),
         (None, Some(issuer)) => {
             let quick = Quick {
                 issuer,
@@ -78,7 +89,26 @@ fn load(args: ServeArgs) -> anyhow::Result<Loaded> {
             Ok(quick.into_loaded()?)
         }
         (None, None) => {
-            Err(Usage("give --config FILE, or --issuer and --audience".to_owned()).into())
+            let missing = match short_flags.as_slice() {
+                [] => "nothing says what to serve".to_owned(),
+                flags => format!("{}: only with --issuer", flags.join(", ")),
+            };
+            Err(Usage(format!("{missing}; write {FORMS}")).into())
         }
+    }
+}
+
+impl ServeArgs {
+    /// The flags of the short form that are given.
+    fn short_flags(&self) -> Vec<&'static str> {
+        let given = [
+            ("--issuer", self.issuer.is_some()),
+            ("--audience", !self.audience.is_empty()),
+            ("--header", !self.header.is_empty()),
+            ("--allow-http-issuer", self.allow_http_issuer),
+            ("--listen", self.listen.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, given)| *given);
+        given.map(|(flag, _)| flag).collect()
     }
 }

@@ -1,7 +1,6 @@
 //! `portcullis token`: mints a test token with a private key of yours.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -39,9 +38,9 @@ pub(super) struct TokenArgs {
     /// The scopes, separated by spaces (`scope`).
     #[arg(long)]
     scope: Option<String>,
-    /// How long it is valid.
-    #[arg(long, default_value = "1h", value_parser = parse_duration)]
-    expires_in: Duration,
+    /// How long it is valid; below zero, such as -10m, it has expired already.
+    #[arg(long, default_value = "1h", allow_hyphen_values = true, value_parser = parse_seconds)]
+    expires_in: i64,
     /// A further claim, `name=value`; the value is JSON, or else a text. May be repeated.
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = parse_claim)]
     claims: Vec<(String, Value)>,
@@ -80,15 +79,35 @@ fn signing_key(pem: &[u8], asked: Option<Algorithm>) -> anyhow::Result<(Encoding
             return Ok((key, algorithm));
         }
     }
-    Err(Usage(
-        "the file holds no private key in PEM form that signs with such an algorithm".to_owned(),
-    )
-    .into())
+    Err(Usage(unfit(&String::from_utf8_lossy(pem), asked)).into())
+}
+
+/// What to do about a file that holds no key which signs.
+fn unfit(pem: &str, asked: Option<Algorithm>) -> String {
+    let has = |label: &str| pem.contains(&format!("-----BEGIN {label}-----"));
+    if has("EC PRIVATE KEY") {
+        return "the key is in the older form of SEC1; write it as PKCS #8: openssl pkcs8 -topk8 -nocrypt -in OLD.pem -out NEW.pem".to_owned();
+    }
+    if has("ENCRYPTED PRIVATE KEY") {
+        return "the key is encrypted; write it in the clear for a test: openssl pkcs8 -in OLD.pem -out NEW.pem".to_owned();
+    }
+    if has("PUBLIC KEY") || has("RSA PUBLIC KEY") || has("CERTIFICATE") {
+        return "the file holds a public key, which cannot sign; give the private key that belongs to it".to_owned();
+    }
+    match asked {
+        Some(algorithm) => {
+            format!("the file holds no private key in PEM form that signs with {algorithm:?}")
+        }
+        None => {
+            "the file holds no private key in PEM form: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem makes one".to_owned()
+        }
+    }
 }
 
 fn claims(args: &TokenArgs) -> Map<String, Value> {
     let now = Clock::system().unix_seconds();
-    let lifetime = i64::try_from(args.expires_in.as_secs()).unwrap_or(i64::MAX);
+    // an expired token was issued before it expired
+    let issued = now.saturating_add(args.expires_in.min(0)).min(now);
     let audience = match args.audience.as_slice() {
         [one] => one.as_str().into(),
         several => several.into(),
@@ -96,8 +115,8 @@ fn claims(args: &TokenArgs) -> Map<String, Value> {
     let mut claims = Map::from_iter([
         ("iss".to_owned(), args.issuer.as_str().into()),
         ("aud".to_owned(), audience),
-        ("iat".to_owned(), now.into()),
-        ("exp".to_owned(), now.saturating_add(lifetime).into()),
+        ("iat".to_owned(), issued.into()),
+        ("exp".to_owned(), now.saturating_add(args.expires_in).into()),
     ]);
     for (name, value) in [
         ("sub", &args.subject),
@@ -112,10 +131,13 @@ fn claims(args: &TokenArgs) -> Map<String, Value> {
     claims
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    HumanDuration::parse(text)
-        .map(|duration| duration.0)
-        .ok_or_else(|| "a duration has a unit, such as 30s or 1h".to_owned())
+/// A duration in seconds, below zero after a minus.
+fn parse_seconds(text: &str) -> Result<i64, String> {
+    let (sign, length) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    HumanDuration::parse(length)
+        .and_then(|duration| i64::try_from(duration.0.as_secs()).ok())
+        .map(|seconds| sign * seconds)
+        .ok_or_else(|| "a duration has a unit, such as 30s, 1h or -10m".to_owned())
 }
 
 fn parse_claim(text: &str) -> Result<(String, Value), String> {

@@ -8,6 +8,18 @@ use crate::problem::{Problem, Problems};
 
 /// What problems of the short form are said to be in.
 const NAME: &str = "command line";
+/// Which flag says what stands at a path of the configuration or of the catalog's document.
+const FLAGS: [(&str, &str); 6] = [
+    ("authenticators.token.audience", "--audience"),
+    (
+        "authenticators.token.allowHttpIssuer",
+        "--allow-http-issuer",
+    ),
+    ("authenticators.token", "--issuer"),
+    ("listeners.inbound", "--listen"),
+    ("spec.upstream.headers", "--header"),
+    ("spec.upstream", "--header"),
+];
 
 /// What the short form says.
 #[derive(Debug, Clone)]
@@ -28,7 +40,7 @@ impl Quick {
     /// The configuration that trusts tokens of the issuer, and a catalog with one Api for every host.
     ///
     /// # Errors
-    /// Everything that is wrong.
+    /// Everything that is wrong; [`by_flags`] tells it in the words of the command line.
     pub fn into_loaded(self) -> Result<Loaded, Problems> {
         let mut templates = serde_json::Map::new();
         for header in &self.headers {
@@ -37,7 +49,9 @@ impl Quick {
                     file: NAME.into(),
                     line: None,
                     path: "--header".to_owned(),
-                    message: format!("`{header}` is no name={{template}}"),
+                    message: format!(
+                        "`{header}` is no name={{template}}; write x-user={{principal.subject}}"
+                    ),
                 }));
             };
             templates.insert(name.to_owned(), template.into());
@@ -75,8 +89,30 @@ impl Quick {
             }
         });
         let origin = ConfigOrigin::CommandLine {
-            catalog: catalog.to_string(),
+            catalog: format!("{catalog:#}"),
         };
-        Loaded::parse(NAME, &config.to_string(), origin)
+        // over several lines, because a mistake of form is found by its line
+        Loaded::parse(NAME, &format!("{config:#}"), origin)
     }
+}
+
+/// What is wrong with the short form, each problem after the flag that it is about; none where the
+/// problems are those of files.
+#[must_use]
+pub fn by_flags(problems: &Problems) -> Option<String> {
+    let lines = problems.iter().map(|problem| {
+        let flag = FLAGS
+            .iter()
+            .find(|(path, _)| problem.path.starts_with(path))
+            .map_or(problem.path.as_str(), |(_, flag)| flag);
+        let message = problem
+            .message
+            .replace("`allowHttpIssuer: true`", "`--allow-http-issuer`")
+            .replace("`allowHttpIssuer`", "`--allow-http-issuer`");
+        (*problem.file == *NAME).then(|| match flag {
+            "" => format!("error: {message}"),
+            flag => format!("error: {flag}: {message}"),
+        })
+    });
+    Some(lines.collect::<Option<Vec<_>>>()?.join("\n"))
 }

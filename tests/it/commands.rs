@@ -263,3 +263,171 @@ fn the_short_form_serves_without_any_file() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// The exit code, and what was written to standard error.
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(arguments, "");
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn flags_of_the_short_form_beside_a_configuration_are_refused() {
+    for flags in [
+        &["--audience", "orders"][..],
+        &["--header", "x-user={principal.subject}"],
+        &["--listen", "127.0.0.1:0"],
+        &["--allow-http-issuer"],
+        &["--issuer", "https://idp.example"],
+    ] {
+        let (code, told) = refused(&[&["serve", "--config", "nowhere.yaml"], flags].concat());
+        assert_eq!(code, Some(64), "{told}");
+        assert!(
+            told.contains(flags[0]) && told.contains("without --config"),
+            "{told}"
+        );
+    }
+    let (code, told) = refused(&["serve"]);
+    assert_eq!(code, Some(64));
+    assert!(
+        told.contains("--config FILE") && told.contains("--issuer URL --audience NAME"),
+        "{told}"
+    );
+}
+
+#[test]
+fn problems_of_the_short_form_name_the_flag() {
+    let good = [
+        "serve",
+        "--issuer",
+        "https://idp.example",
+        "--audience",
+        "orders",
+    ];
+    for (flags, named) in [
+        (
+            &["serve", "--issuer", "idp", "--audience", "orders"][..],
+            "--issuer:",
+        ),
+        (
+            &[
+                "serve",
+                "--issuer",
+                "http://idp.example",
+                "--audience",
+                "orders",
+            ],
+            "--allow-http-issuer",
+        ),
+        (&["serve", "--issuer", "https://idp.example"], "--audience"),
+        (&[&good[..], &["--listen", "nowhere"]].concat(), "--listen:"),
+        (&[&good[..], &["--header", "x-user"]].concat(), "--header:"),
+        (
+            &[&good[..], &["--header", "x-user={nobody.subject}"]].concat(),
+            "--header:",
+        ),
+        (
+            &[&good[..], &["--header", "connection=close"]].concat(),
+            "--header:",
+        ),
+    ] {
+        let (code, told) = refused(flags);
+        assert_eq!(code, Some(64), "{flags:?}: {told}");
+        assert!(
+            told.contains(named) && !told.contains("authenticators"),
+            "{flags:?}: {told}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_cannot_sign_are_refused_with_what_to_do() {
+    let folder = folder(&SigningKeys::generate(0));
+    let key = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let sec1 = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    std::fs::write(key("sec1.pem"), sec1).unwrap();
+    let mint = |name: &str| {
+        let key = key(name);
+        refused(&[
+            "token",
+            "--key",
+            &key,
+            "--issuer",
+            "https://idp.example",
+            "--audience",
+            "orders",
+        ])
+    };
+    let (code, told) = mint("sec1.pem");
+    assert!(
+        code == Some(64) && told.contains("openssl pkcs8 -topk8 -nocrypt"),
+        "{told}"
+    );
+    let (code, told) = mint("key.pem");
+    assert!(code == Some(64) && told.contains("public key"), "{told}");
+}
+
+#[test]
+fn a_token_may_be_minted_that_has_expired() {
+    let folder = folder(&SigningKeys::generate(0));
+    let key = folder.path().join("private.pem");
+    let config = folder.path().join("portcullis.yaml");
+    for expires in [&["--expires-in=-10m"][..], &["--expires-in", "-10m"]] {
+        let arguments = [
+            "token",
+            "--key",
+            key.to_str().unwrap(),
+            "--issuer",
+            "https://idp.example",
+            "--audience",
+            "orders",
+        ];
+        let minted = run(&[&arguments[..], expires].concat(), "");
+        assert_eq!(minted.status.code(), Some(0), "{}", text(&minted.stderr));
+        let bearer = format!("authorization: Bearer {}", text(&minted.stdout).trim());
+        let explained = run(
+            &[
+                "explain",
+                "--config",
+                config.to_str().unwrap(),
+                "--host",
+                "api.example",
+                "--path",
+                "/orders/7",
+                "--header",
+                &bearer,
+            ],
+            "",
+        );
+        assert!(
+            text(&explained.stdout).contains("token_expired"),
+            "{}",
+            text(&explained.stdout)
+        );
+    }
+}
+
+#[test]
+fn a_short_key_without_a_pepper_is_warned_about() {
+    let output = run(&["key", "hash"], "hunter2\n");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("--pepper"));
+    assert!(text(&output.stdout).starts_with("sha256:"));
+    assert!(text(&run(&["key", "hash", "--generate"], "").stderr).is_empty());
+}
+
+#[test]
+fn check_config_tells_what_the_catalog_warns_of() {
+    let config = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/samples/httpbin/portcullis.yaml"
+    );
+    let told = text(&run(&["check-config", "--config", config], "").stdout);
+    assert!(
+        told.contains("warning: ") && told.contains("not enforced yet"),
+        "{told}"
+    );
+    assert!(
+        told.contains("good: 1 api, 1 application, 1 plan;"),
+        "{told}"
+    );
+}
