@@ -4,7 +4,7 @@
 //! a client that decodes every answer and fails on a wrong one. Figures are medians over the rounds;
 //! the ratios are what counts.
 //!
-//! `cargo bench --bench load [-- --rounds 5 --seconds 2]`
+//! `cargo bench --bench load [-- --rounds 5 --seconds 2 --apis 1000]`
 
 #![expect(
     clippy::unwrap_used,
@@ -44,23 +44,24 @@ fn main() {
     let mut arguments = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench");
-    let (mut rounds, mut seconds) = (5, 2);
+    let (mut rounds, mut seconds, mut apis) = (5, 2, 1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--role-baseline" => return serve_baseline(arguments.next().unwrap().parse().unwrap()),
             "--rounds" => rounds = arguments.next().unwrap().parse().unwrap(),
+            "--apis" => apis = arguments.next().unwrap().parse().unwrap(),
             "--seconds" => seconds = arguments.next().unwrap().parse().unwrap(),
             _ => {}
         }
     }
-    compare(rounds, Duration::from_secs(seconds));
+    compare(rounds, Duration::from_secs(seconds), apis);
 }
 
-fn compare(rounds: usize, length: Duration) {
+fn compare(rounds: usize, length: Duration, apis: usize) {
     let folder = tempfile::tempdir().unwrap();
     let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let started = Instant::now();
-    let mut portcullis = start_portcullis(folder.path(), &key);
+    let mut portcullis = start_portcullis(folder.path(), &key, apis);
     println!(
         "portcullis ready after {:?}, {} KiB anonymous memory",
         started.elapsed(),
@@ -199,7 +200,7 @@ fn start_baseline() -> Server {
     Server { process, address }
 }
 
-fn start_portcullis(folder: &Path, key: &KeyPair) -> Server {
+fn start_portcullis(folder: &Path, key: &KeyPair, apis: usize) -> Server {
     let (check, observe, admin) = (free_address(), free_address(), free_address());
     std::fs::write(folder.join("key.pem"), public_pem(key)).unwrap();
     let config = json!({
@@ -214,7 +215,7 @@ fn start_portcullis(folder: &Path, key: &KeyPair) -> Server {
     });
     std::fs::write(folder.join("portcullis.yaml"), config.to_string()).unwrap();
     std::fs::create_dir(folder.join("catalog")).unwrap();
-    std::fs::write(folder.join("catalog/all.yaml"), catalog()).unwrap();
+    std::fs::write(folder.join("catalog/all.yaml"), catalog(apis)).unwrap();
     let process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .args(["serve", "--config"])
         .arg(folder.join("portcullis.yaml"))
@@ -228,7 +229,9 @@ fn start_portcullis(folder: &Path, key: &KeyPair) -> Server {
     }
 }
 
-fn catalog() -> String {
+/// `apis` Apis, of which the first is asked for.
+fn catalog(apis: usize) -> String {
+    let mut documents: Vec<String> = (1..apis).map(another_api).collect();
     let api = json!({
         "apiVersion": "portcullis.dev/v1alpha1", "kind": "Api", "metadata": { "name": "orders" },
         "spec": {
@@ -246,7 +249,19 @@ fn catalog() -> String {
         "apiVersion": "portcullis.dev/v1alpha1", "kind": "Application", "metadata": { "name": "shop" },
         "spec": { "clients": [{ "issuer": ISSUER, "clientId": "shop" }], "subscriptions": [{ "api": "orders", "plan": "gold" }] },
     });
-    format!("{api}\n---\n{plan}\n---\n{application}\n")
+    documents.extend([api, plan, application].map(|document| document.to_string()));
+    documents.join("\n---\n") + "\n"
+}
+
+fn another_api(number: usize) -> String {
+    let api = json!({
+        "apiVersion": "portcullis.dev/v1alpha1", "kind": "Api", "metadata": { "name": format!("api-{number}") },
+        "spec": {
+            "title": format!("api-{number}"), "version": "1.0.0", "hosts": [format!("h{number}.example.com")], "basePath": "/",
+            "authenticators": ["bench"], "operations": [{ "methods": ["GET"], "path": "/{id}" }],
+        },
+    });
+    api.to_string()
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
