@@ -156,12 +156,9 @@ impl YamlDocument {
         // what is missing is told at the first key that is there
         let is_missing = message.starts_with("missing field");
         let number = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
-        let place = error.location().map(|location| {
-            (
-                number(location.line().into()),
-                number(location.column().into()),
-            )
-        });
+        let place = error
+            .location()
+            .map(|location| (number(location.line()), number(location.column())));
         let line = place.map(|(line, _)| line);
         let path = place.map(|(line, column)| {
             let locator = Locator::new(self.text());
