@@ -70,8 +70,25 @@ type Ids = HashMap<String, usize>;
 /// # Errors
 /// Everything that is wrong.
 pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refused> {
+    build_with(sources, known, Report::default())
+}
+
+/// What is wrong with these although some documents are missing, as they could not be read: a
+/// reference that leads nowhere may lead to one of those, and is not told.
+#[must_use]
+pub fn problems_of_some(sources: &[&SourceDocuments], known: &Known) -> Vec<(usize, Problem)> {
+    let built = build_with(sources, known, Report::of_some());
+    built
+        .err()
+        .map_or_else(Vec::new, |Refused(problems)| problems)
+}
+
+fn build_with(
+    sources: &[&SourceDocuments],
+    known: &Known,
+    mut report: Report,
+) -> Result<Built, Refused> {
     let documents = Documents::of(sources);
-    let mut report = Report::default();
     let api_ids = ids(
         "api",
         documents

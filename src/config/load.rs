@@ -62,15 +62,12 @@ impl Config {
                 "it has several documents; the configuration is one".to_owned(),
             ));
         }
-        let text = apply(&name, text, &overrides)?;
-        Loaded::parse(
-            &name,
-            &text,
-            ConfigOrigin::File {
-                path: path.to_owned(),
-                overrides,
-            },
-        )
+        let applied = apply(&name, text, &overrides)?;
+        let origin = ConfigOrigin::File {
+            path: path.to_owned(),
+            overrides: overrides.clone(),
+        };
+        Loaded::parse(&name, &applied.text, origin).map_err(|problems| applied.blame(&problems))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where things stand in a YAML document: the line of a path, the path of a line, the text of a
-//! scalar. Reads events only and builds no values; what cannot be parsed ends the search early.
+//! Where things stand in a YAML document: the line of a path, the path of a place, the text of
+//! a scalar. Reads events only and builds no values; what cannot be parsed ends the search early.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -20,6 +20,8 @@ pub struct Place {
     pub path: Box<str>,
     /// The line in the document, from 1.
     pub line: u32,
+    /// The column in that line, in characters from 1.
+    pub column: u32,
     /// Its value, where that is a scalar.
     pub scalar: Option<Scalar>,
 }
@@ -43,6 +45,23 @@ enum OpenState {
     Key,
     Value(Box<str>),
     Element(usize),
+}
+
+impl Place {
+    /// Whether it begins exactly there.
+    #[must_use]
+    pub fn begins_at(&self, line: u32, column: u32) -> bool {
+        (self.line, self.column) == (line, column)
+    }
+
+    /// The path of the mapping that it is a key of; its own, where it is an element of a list.
+    #[must_use]
+    pub fn parent(&self) -> &str {
+        if self.path.ends_with(']') {
+            return &self.path;
+        }
+        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
+    }
 }
 
 impl Locator {
@@ -86,24 +105,13 @@ impl Locator {
         }
     }
 
-    /// The path that stands at `line`, or begins most closely above it; empty where there is none.
+    /// What stands at `column` of `line`, or begins most closely before it.
     #[must_use]
-    pub fn path_at(&self, line: u32) -> &str {
-        let end = self.places.partition_point(|place| place.line <= line);
-        let above = self.places.get(..end).unwrap_or_default();
-        let Some(last) = above.last().filter(|last| last.line == line) else {
-            return above.last().map_or("", |last| &last.path);
-        };
-        let on_line = above.iter().filter(|place| place.line == line);
-        if on_line.count() == 1 {
-            &last.path
-        } else {
-            // several on one line, as in a flow mapping: what they have in common
-            above
-                .iter()
-                .find(|place| place.line == line)
-                .map_or("", |first| &first.path)
-        }
+    pub fn place_at(&self, line: u32, column: u32) -> Option<&Place> {
+        let begins_before = |place: &Place| (place.line, place.column) <= (line, column);
+        let end = self.places.partition_point(begins_before);
+        let before = self.places.get(..end).unwrap_or_default();
+        before.last()
     }
 
     /// Every path, in the order of the document.
@@ -131,7 +139,7 @@ impl Locator {
 fn walk(document: &str, mut visit: impl FnMut(Place) -> ControlFlow<()>) {
     let mut open: Vec<Open> = Vec::new();
     // a key waits here for its value, to be visited together with it
-    let mut key_line = 1;
+    let mut key_at = (1, 1);
     for next in Parser::new_from_str(document) {
         let Ok((event, span)) = next else { return };
         if matches!(event, Event::MappingEnd | Event::SequenceEnd) {
@@ -144,15 +152,17 @@ fn walk(document: &str, mut visit: impl FnMut(Place) -> ControlFlow<()>) {
         if !event.is_node() {
             continue;
         }
-        let Some(path) = enter(&mut open, &event, &span, &mut key_line) else {
+        let Some(path) = enter(&mut open, &event, &span, &mut key_at) else {
             continue;
         };
         if !path.is_empty() {
             let is_element =
                 matches!(open.last(), Some(open) if matches!(open.state, OpenState::Element(_)));
+            let (line, column) = if is_element { start_of(&span) } else { key_at };
             let place = Place {
                 path: path.as_str().into(),
-                line: if is_element { line_of(&span) } else { key_line },
+                line,
+                column,
                 scalar: scalar_of(&event, &span),
             };
             if visit(place).is_break() {
@@ -170,7 +180,12 @@ fn walk(document: &str, mut visit: impl FnMut(Place) -> ControlFlow<()>) {
 }
 
 /// The path of a node, or `None` where it is a key that waits for its value.
-fn enter(open: &mut [Open], event: &Event<'_>, span: &Span, key_line: &mut u32) -> Option<String> {
+fn enter(
+    open: &mut [Open],
+    event: &Event<'_>,
+    span: &Span,
+    key_at: &mut (u32, u32),
+) -> Option<String> {
     let Some(inner) = open.last_mut() else {
         return Some(String::new());
     };
@@ -190,7 +205,7 @@ fn enter(open: &mut [Open], event: &Event<'_>, span: &Span, key_line: &mut u32) 
             Some(path)
         }
         OpenState::Key => {
-            *key_line = line_of(span);
+            *key_at = start_of(span);
             if let Event::Scalar(text, ..) = event {
                 inner.state = OpenState::Value(text.as_ref().into());
                 return None;
@@ -220,8 +235,13 @@ fn scalar_of(event: &Event<'_>, span: &Span) -> Option<Scalar> {
     })
 }
 
-fn line_of(span: &Span) -> u32 {
-    u32::try_from(span.start.line()).unwrap_or(u32::MAX)
+/// Line and column, from 1.
+fn start_of(span: &Span) -> (u32, u32) {
+    let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    (
+        number(span.start.line()),
+        number(span.start.col()).saturating_add(1),
+    )
 }
 
 #[cfg(test)]

@@ -33,13 +33,43 @@ pub fn from_environment() -> Vec<Override> {
         .collect()
 }
 
+/// What overrides made of a text.
+pub(super) struct Applied<'o> {
+    /// The text.
+    pub(super) text: String,
+    /// The paths that were overridden, and by which variable.
+    paths: Vec<(Box<str>, &'o str)>,
+}
+
+impl Applied<'_> {
+    /// `problems`, with the variable named where the file is not to blame.
+    pub(super) fn blame(&self, problems: &Problems) -> Problems {
+        let blamed = problems.iter().cloned().map(|mut problem| {
+            let by = self.paths.iter().find(|(path, _)| **path == *problem.path);
+            if let Some((_, variable)) = by {
+                let more = format!(
+                    "; the environment variable `{variable}` has replaced what the file says"
+                );
+                problem.message.push_str(&more);
+            }
+            problem
+        });
+        blamed.collect()
+    }
+}
+
 /// `text` with the scalars replaced that `overrides` name.
 ///
 /// # Errors
 /// Names each variable that matches no scalar, or several.
-pub(super) fn apply(file: &str, text: String, overrides: &[Override]) -> Result<String, Problems> {
+pub(super) fn apply<'o>(
+    file: &str,
+    text: String,
+    overrides: &'o [Override],
+) -> Result<Applied<'o>, Problems> {
+    let mut paths = Vec::new();
     if overrides.is_empty() {
-        return Ok(text);
+        return Ok(Applied { text, paths });
     }
     let locator = Locator::new(&text);
     let mut problems = Problems::new();
@@ -52,7 +82,10 @@ pub(super) fn apply(file: &str, text: String, overrides: &[Override]) -> Result<
             .filter(|place| plain(&place.path) == wanted);
         match (found.next(), found.next()) {
             (Some(place), None) => match range(place) {
-                Some(range) => replacements.push((range, scalar(&entry.value))),
+                Some(range) => {
+                    paths.push((place.path.clone(), entry.variable.as_str()));
+                    replacements.push((range, scalar(&entry.value)));
+                }
                 None => problems.push(problem(
                     file,
                     entry,
@@ -72,7 +105,7 @@ pub(super) fn apply(file: &str, text: String, overrides: &[Override]) -> Result<
     for (range, value) in replacements {
         text.replace_range(range, &value);
     }
-    problems.into_result(text)
+    problems.into_result(Applied { text, paths })
 }
 
 fn range(place: &Place) -> Option<std::ops::Range<usize>> {

@@ -181,8 +181,16 @@ fn overrides_reach_scalars_that_the_file_has() {
         ("PORTCULLIS__CHECKS__DEADLINE", "names nothing in the file"),
         ("PORTCULLIS__CHECKS", "names something that is no scalar"),
         ("PORTCULLIS__", "names nothing in the file"),
+        (
+            "PORTCULLIS__CHECKS__MAX_CONCURRENT",
+            "checks.maxConcurrent: it must be one at least; the environment variable",
+        ),
+        (
+            "PORTCULLIS__LISTENERS__MY_IN__ADDRESS",
+            "listeners.my-in.address: ",
+        ),
     ] {
-        let problem = load(&text, &[(variable, "1")]).unwrap_err();
+        let problem = load(&text, &[(variable, "0")]).unwrap_err();
         assert!(
             problem.contains(expected) && problem.contains(variable),
             "{problem}"

@@ -152,15 +152,28 @@ impl YamlDocument {
             formatter: &UserMessageFormatter,
             snippets: SnippetMode::Off,
         };
-        let line = error
+        let message = without_values(&error.render_with_options(options));
+        // what is missing is told at the first key that is there
+        let is_missing = message.starts_with("missing field");
+        let number = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+        let place = error
             .location()
-            .and_then(|location| u32::try_from(location.line()).ok());
-        let path = line.map(|line| Locator::new(self.text()).path_at(line).to_owned());
+            .map(|location| (number(location.line()), number(location.column())));
+        let line = place.map(|(line, _)| line);
+        let path = place.map(|(line, column)| {
+            let locator = Locator::new(self.text());
+            match locator.place_at(line, column) {
+                Some(place) if is_missing && place.begins_at(line, column) => {
+                    place.parent().to_owned()
+                }
+                place => place.map_or_else(String::new, |place| place.path.to_string()),
+            }
+        });
         Problem {
             file: Arc::clone(&self.file),
             line: Some(line.map_or_else(|| self.first_line(), |line| self.line_in_file(line))),
             path: path.unwrap_or_default(),
-            message: without_values(&error.render_with_options(options)),
+            message,
         }
     }
 
@@ -198,9 +211,21 @@ fn has_content(text: &str) -> bool {
 
 /// The message without its position and without the values that serde quotes.
 fn without_values(message: &str) -> String {
-    let end = message.rfind(" at line ").unwrap_or(message.len());
-    let message = message.get(..end).unwrap_or(message);
-    let mut clean = message.to_owned();
+    // of an alias, both places are told
+    let end = message
+        .find(" (defined at line ")
+        .or_else(|| message.rfind(" at line "));
+    let message = message.get(..end.unwrap_or(message.len()));
+    let mut clean = message.unwrap_or_default().to_owned();
+    for (theirs, ours) in [
+        ("expected sequence start", "a list is expected"),
+        ("expected mapping start", "a mapping is expected"),
+        ("expected string scalar", "a text is expected"),
+    ] {
+        if clean == theirs {
+            return ours.to_owned();
+        }
+    }
     for kind in [
         "unknown variant `",
         "string \"",

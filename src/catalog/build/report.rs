@@ -95,6 +95,8 @@ pub(super) struct Report {
     warnings: Vec<Problem>,
     /// Problems that are not told, by source: how many, and the file of the first.
     more: HashMap<usize, (usize, Arc<str>)>,
+    /// Whether documents are missing.
+    is_of_some: bool,
 }
 
 impl Report {
@@ -106,6 +108,21 @@ impl Report {
         } else {
             let file = || (0, Arc::clone(site.yaml.file()));
             self.more.entry(site.source).or_insert_with(file).0 += 1;
+        }
+    }
+
+    /// Nothing found so far, in documents from which others are missing.
+    pub(super) fn of_some() -> Self {
+        Self {
+            is_of_some: true,
+            ..Self::default()
+        }
+    }
+
+    /// What is named at `path` of `site` is nowhere.
+    pub(super) fn dangling(&mut self, site: Site<'_>, path: &str, message: impl Into<String>) {
+        if !self.is_of_some {
+            self.wrong(site, path, message);
         }
     }
 

@@ -67,7 +67,7 @@ impl<'a, 'i> Subscriptions<'a, 'i> {
         let plan = entry.plan.and_then(|plan| {
             let id = id_of(entry.namespace, plan);
             if !self.plans.contains_key(&id) {
-                report.wrong(
+                report.dangling(
                     spot.site,
                     &format!("{}.plan", spot.path()),
                     format!("there is no plan `{id}`"),
@@ -77,7 +77,7 @@ impl<'a, 'i> Subscriptions<'a, 'i> {
             Some(PlanId::new(namespace, name))
         });
         let apis = self.find(entry).unwrap_or_else(|message| {
-            report.wrong(spot.site, &format!("{}.api", spot.path()), message);
+            report.dangling(spot.site, &format!("{}.api", spot.path()), message);
             Vec::new()
         });
         for api in apis {
@@ -187,7 +187,7 @@ pub(super) fn add_documents<'a>(
         let namespace = &document.metadata.namespace;
         let id = id_of(namespace, &spec.application);
         let Some(application) = applications.get(&id) else {
-            report.wrong(
+            report.dangling(
                 *site,
                 "spec.application",
                 format!("there is no application `{id}`"),

@@ -3,10 +3,12 @@
 //! Wire types only; what they mean is checked by [`crate::catalog::build`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::catalog::model::DEFAULT_NAMESPACE;
 use crate::catalog::source::choice::{
@@ -140,6 +142,36 @@ impl Default for SubscriptionMetadata {
 
 fn default_namespace() -> String {
     DEFAULT_NAMESPACE.to_owned()
+}
+
+/// Reads a time where there is one.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let time = Option::<Time>::deserialize(deserializer)?;
+    Ok(time.map(|Time(time)| time))
+}
+
+struct Time(Timestamp);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TimeVisitor)
+    }
+}
+
+struct TimeVisitor;
+
+impl Visitor<'_> for TimeVisitor {
+    type Value = Time;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time, such as 2027-01-01T00:00:00Z")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Time, E> {
+        text.parse()
+            .map(Time)
+            .map_err(|_| E::custom("write it as 2027-01-01T00:00:00Z"))
+    }
 }
 
 fn root() -> String {
@@ -284,7 +316,7 @@ pub struct ApiKeyDocument {
     /// `sha256:` and 64 hexadecimal digits, as `portcullis key hash` prints it.
     pub digest: String,
     /// When it ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "time")]
     #[schemars(with = "Option<String>")]
     pub expires: Option<Timestamp>,
 }
@@ -310,7 +342,7 @@ pub struct ApplicationSubscription {
     #[serde(default)]
     pub state: SubscriptionStateDocument,
     /// When it ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "time")]
     #[schemars(with = "Option<String>")]
     pub valid_until: Option<Timestamp>,
 }
@@ -330,7 +362,7 @@ pub struct SubscriptionSpec {
     #[serde(default)]
     pub state: SubscriptionStateDocument,
     /// When it ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "time")]
     #[schemars(with = "Option<String>")]
     pub valid_until: Option<Timestamp>,
 }

@@ -86,6 +86,13 @@ impl SourceFiles {
     /// # Errors
     /// Where there is no document, and the first structural mistake of each.
     pub fn parse(self, source: &Arc<str>) -> Result<SourceDocuments, Problems> {
+        let (documents, problems) = self.parse_each(source);
+        problems.into_result(documents)
+    }
+
+    /// The documents in them that can be read, and what is wrong with the others.
+    #[must_use]
+    pub fn parse_each(self, source: &Arc<str>) -> (SourceDocuments, Problems) {
         let mut documents = Vec::new();
         let mut problems = Problems::new();
         for (name, bytes) in self.files {
@@ -116,11 +123,12 @@ impl SourceFiles {
                     .to_owned(),
             );
         }
-        problems.into_result(SourceDocuments {
+        let documents = SourceDocuments {
             source: Arc::clone(source),
             digest: self.digest,
             documents,
-        })
+        };
+        (documents, problems)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::sync::BuildAuthenticators;
@@ -79,16 +80,25 @@ impl State {
             AuthenticatorSet::build(&loaded, &loaded.config, &build_authenticators)
                 .map_err(|found| problems.extend(found));
         let mut sources = Vec::new();
+        let mut unread = Problems::new();
         for (name, place) in places(&loaded) {
-            match place.read().and_then(|files| files.parse(&name)) {
-                Ok(documents) => sources.push((place, Arc::new(documents))),
-                Err(found) => problems.extend(found),
+            match place.read().map(|files| files.parse_each(&name)) {
+                Ok((documents, found)) => {
+                    unread.extend(found);
+                    sources.push((place, Arc::new(documents)));
+                }
+                Err(found) => unread.extend(found),
             }
         }
-        let Ok(authenticators) = authenticators else {
-            return Err(problems);
+        let authenticators = match authenticators {
+            Ok(authenticators) if unread.is_empty() => authenticators,
+            _ => {
+                let documents: Vec<_> = sources.iter().map(|(_, read)| &**read).collect();
+                let found = problems_of_catalog(&documents, unread, &loaded);
+                problems.extend(found);
+                return Err(problems);
+            }
         };
-        problems.into_result(())?;
         let candidate = Candidate {
             sources: sources
                 .iter()
@@ -383,6 +393,24 @@ fn places(loaded: &Loaded) -> Vec<(Arc<str>, Place)> {
         (source.name.as_str().into(), place)
     });
     sources.collect()
+}
+
+/// What is wrong with the catalog, of whose sources these documents were read and `unread` was not.
+fn problems_of_catalog(
+    documents: &[&SourceDocuments],
+    unread: Problems,
+    loaded: &Loaded,
+) -> Problems {
+    let known = loaded.config.known();
+    let found = if unread.is_empty() {
+        let built = build::build(documents, &known);
+        built.err().map_or_else(Vec::new, |Refused(found)| found)
+    } else {
+        build::problems_of_some(documents, &known)
+    };
+    let mut problems = unread;
+    problems.extend(found.into_iter().map(|(_, problem)| problem).collect());
+    problems
 }
 
 fn publish(candidate: &Candidate) -> Result<(Published, Snapshot), Vec<(usize, Problem)>> {

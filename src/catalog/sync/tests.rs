@@ -422,6 +422,23 @@ fn a_start_tells_everything_that_is_wrong() {
     ] {
         assert!(problems.contains(expected), "{expected}: {problems}");
     }
+    // what cannot be read hides nothing else, but references that may lead to it
+    let wrong = api("b", "b.example").replace("title: b", "title: \" \"")
+        + &application("{ subscriptions: [{ api: a }] }");
+    std::fs::write(folder.path().join("second/b.yaml"), &wrong).unwrap();
+    let problems = Scene::load(&folder).unwrap_err().to_string();
+    assert!(problems.contains("b.yaml:5: spec.title"), "{problems}");
+    assert!(!problems.contains("there is no api"), "{problems}");
+    // nor does the configuration
+    std::fs::write(folder.path().join("first/a.yaml"), api("c", "a")).unwrap();
+    let problems = Scene::load(&folder).unwrap_err().to_string();
+    for expected in [
+        "authenticators.keys",
+        "spec.title",
+        "there is no api `default/a`",
+    ] {
+        assert!(problems.contains(expected), "{expected}: {problems}");
+    }
     std::fs::write(folder.path().join("secret"), "x").unwrap();
     std::fs::write(folder.path().join("first/a.yaml"), api("b", "a")).unwrap();
     std::fs::write(folder.path().join("second/b.yaml"), api("b", "b")).unwrap();

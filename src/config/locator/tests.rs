@@ -42,15 +42,31 @@ fn paths_have_lines() {
 }
 
 #[test]
-fn lines_have_paths() {
+fn places_have_paths() {
     let locator = Locator::new(DOCUMENT);
-    assert_eq!(locator.path_at(4), "authenticators.partners.type");
-    assert_eq!(locator.path_at(6), "authenticators.partners.credentials[0]");
+    let path_at = |line, column| {
+        locator
+            .place_at(line, column)
+            .map_or("", |place| &*place.path)
+    };
+    assert_eq!(path_at(4, 5), "authenticators.partners.type");
+    assert_eq!(path_at(6, 9), "authenticators.partners.credentials[0]");
     assert_eq!(
-        locator.path_at(9),
+        path_at(9, 1),
         "authenticators.partners.credentials[1].scheme"
     );
-    assert_eq!(locator.path_at(1), "");
+    assert_eq!(path_at(1, 1), "");
+    for (column, path) in [
+        (11, "header"),
+        (19, "header"),
+        (33, "header"),
+        (34, "scheme"),
+        (42, "scheme"),
+    ] {
+        let path = format!("authenticators.partners.credentials[0].{path}");
+        assert_eq!(path_at(6, column), path, "{column}");
+    }
+    assert_eq!(path_at(10, 9), "checks");
 }
 
 #[test]
@@ -82,7 +98,7 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "[-a-c:{}\\[\\]\"'|>&*!%#? \\n\\t\u{e9}]{0,60}", path in "[a-c.\\[\\]0]{0,12}") {
         let locator = Locator::new(&text);
-        let _ = (locator.line(&path), locator.scalar(&path), locator.path_at(3));
+        let _ = (locator.line(&path), locator.scalar(&path), locator.place_at(3, 3));
         for document in YamlDocument::split("f", &text) {
             prop_assert!(text.contains(document.text()));
             let _ = document.problem(&path, "no");

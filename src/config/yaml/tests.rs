@@ -132,3 +132,65 @@ impl<'de> DeserializeSeed<'de> for Section<'_> {
         TaggedMap::new("", self.0).deserialize(deserializer)
     }
 }
+
+#[test]
+fn mistakes_in_flow_style_have_their_path() {
+    for (spec, expected) in [
+        (
+            "{ owner: a, apiKeys: [{ digest: a, expires: tomorrow }] }",
+            "f:3: spec.apiKeys[0].expires: write it as 2027-01-01T00:00:00Z",
+        ),
+        (
+            "\n  apiKeys:\n    - digest: a\n      expires: tomorrow",
+            "f:6: spec.apiKeys[0].expires: write it as 2027-01-01T00:00:00Z",
+        ),
+        (
+            "{ owner: a, apiKeys: [{ name: x }] }",
+            "f:3: spec.apiKeys[0]: missing field `digest`",
+        ),
+        (
+            "\n  apiKeys:\n    - name: a",
+            "f:5: spec.apiKeys[0]: missing field `digest`",
+        ),
+        (
+            "{ apiKeys: [{}] }",
+            "f:3: spec.apiKeys[0]: missing field `digest`",
+        ),
+        (
+            "{ owner: äöü, colour: b, appId: x }",
+            "f:3: spec.colour: unknown field `colour`",
+        ),
+        (
+            "{ owner: a, state: blue, appId: x }",
+            "f:3: spec.state: unknown variant, expected",
+        ),
+        (
+            "{ owner: a, apiKeys: 7, appId: x }",
+            "f:3: spec.apiKeys: a list is expected",
+        ),
+        (
+            "{ owner: a, \"apiKeys\": [a, b], appId: x }",
+            "f:3: spec.apiKeys[0]: a mapping is expected",
+        ),
+        (
+            "{ owner: a, subscriptions: [{ api: { title: a } }] }",
+            "f:3: spec.subscriptions[0].api: missing field `version`",
+        ),
+        (
+            "{ owner: &a x, apiKeys: *a }",
+            "f:3: spec.apiKeys: a list is expected",
+        ),
+        (
+            "\n  clients: &a []\n  owner: *a",
+            "f:5: spec.owner: a text is expected",
+        ),
+    ] {
+        let text = format!("kind: Application\nmetadata: {{ name: x }}\nspec: {spec}\n");
+        let document = YamlDocument::whole("f", &text);
+        let problem = crate::catalog::source::file::parse_document(&document).unwrap_err();
+        assert!(
+            problem.to_string().starts_with(expected),
+            "{expected}\n{problem}"
+        );
+    }
+}
