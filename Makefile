@@ -42,7 +42,7 @@ bench: ## Measure the time of a check
 bench-load: ## Measure checks per second against a server that only answers OK
 	$(CARGO) bench --locked --bench load
 
-schema: ## Write the generated documents: configuration, denials, JSON schema
+schema: ## Write the generated documents: configuration, denials, metrics, JSON schema
 	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs
 
 ci: lint doc test demo ## Everything that must pass before a change is taken

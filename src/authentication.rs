@@ -189,20 +189,20 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome) {
         return;
     }
     let (found, reason, detail) = match outcome {
-        Outcome::Absent => ("absent", None, None),
+        Outcome::Absent => ("no credential", None, None),
         Outcome::NotMine(denial) => (
-            "anothers",
+            "a credential of another",
             Some(denial.reason().name()),
             Some(Cow::Borrowed(denial.detail())),
         ),
-        Outcome::Verified(_) => ("verified", None, None),
+        Outcome::Verified(_) => ("a credential that holds", None, None),
         Outcome::Stopped(Stop::Deny(denial)) => (
-            "refused",
+            "a credential that does not hold",
             Some(denial.reason().name()),
             Some(Cow::Borrowed(denial.detail())),
         ),
         Outcome::Stopped(Stop::Fail(fault)) => (
-            "failed",
+            "nothing, because it failed",
             Some(fault.reason().name()),
             Some(Cow::Owned(fault.detail())),
         ),
@@ -210,10 +210,10 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome) {
     tracing::trace!(
         target: "portcullis::explain",
         stage = "authenticate",
+        found,
         authenticator = authenticator.name(),
         kind = authenticator.method().name(),
         looked_in = authenticator.places().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        found,
         reason,
         detail = detail.as_deref(),
     );

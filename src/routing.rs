@@ -95,15 +95,7 @@ pub fn route<'s>(
     rules: &ListenerRules,
 ) -> Result<Routed<'s>, Unrouted<'s>> {
     let found = find(snapshot, request, request.path(), rules.direction);
-    tracing::trace!(
-        target: "portcullis::explain",
-        stage = "route",
-        host = request.host(),
-        path = request.path(),
-        method = request.method(),
-        named = request.api_extension(),
-        ?found,
-    );
+    explain(snapshot, request, found);
     if let Some(plain) = without_parameters(request.path())
         && found != find(snapshot, request, &plain, rules.direction)
     {
@@ -118,7 +110,10 @@ pub fn route<'s>(
             Ok(Routed::Exempt(Exemption::Unmatched, None))
         }
         Err(NoMatch::Host) => {
-            let detail = "no api claims the host";
+            let detail = match request.api_extension() {
+                Some(_) => "there is no such api as the Envoy route names",
+                None => "no api claims the host",
+            };
             Err(Unrouted::new(None, Reason::ApiNotFound, detail))
         }
         Err(NoMatch::Path) => {
@@ -127,6 +122,42 @@ pub fn route<'s>(
         }
         Err(NoMatch::Operation(api)) => without_operation(snapshot, request, api),
     }
+}
+
+/// Tells `explain` what the search found.
+fn explain(snapshot: &Snapshot, request: &DownstreamRequest, found: Result<Match, NoMatch>) {
+    if !tracing::enabled!(target: "portcullis::explain", tracing::Level::TRACE) {
+        return;
+    }
+    let catalog = snapshot.catalog();
+    let id = |at: ApiIndex| catalog.api(at).map_or("", |api| api.id.as_str());
+    let named = request.api_extension();
+    let (found, operation) = match found {
+        Ok(matched) => {
+            let operation = matched.operation;
+            let operation =
+                operation.and_then(|operation| catalog.operation(matched.api, operation));
+            let template =
+                operation.map_or("none: the api allows all", |operation| &operation.path.text);
+            (format!("api {}", id(matched.api)), Some(template))
+        }
+        Err(NoMatch::Host) => match named {
+            Some(named) => (format!("there is no such api as `{named}`"), None),
+            None => ("no api claims the host".to_owned(), None),
+        },
+        Err(NoMatch::Path) => ("no api lies at the path".to_owned(), None),
+        Err(NoMatch::Operation(api)) => (format!("api {}", id(api)), Some("none matches")),
+    };
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "route",
+        found,
+        operation,
+        method = request.method(),
+        host = request.host(),
+        path = request.path(),
+        named,
+    );
 }
 
 /// The end of the search at what the request is for.

@@ -41,6 +41,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     into_array(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// `bytes` in lower-case hexadecimal digits.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A key of HMAC-SHA-256 (RFC 2104): a pepper, or the key of this process.
 #[derive(Clone)]
 pub struct MacKey(hmac::Key);

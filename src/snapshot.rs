@@ -4,7 +4,7 @@
 //! Nothing here decides: it only puts what the stages need side by side.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -13,6 +13,7 @@ use crate::authentication::credential::CredentialPlace;
 use crate::catalog::Catalog;
 use crate::catalog::model::{Api, ApiIndex, OperationIndex};
 use crate::check::response::ApiAnswers;
+use crate::secret::hexadecimal;
 use crate::upstream::mutations::{OwnedHeaders, PreparedMutations};
 
 /// The authenticators of the configuration, by name; `anonymous` is always among them.
@@ -163,13 +164,7 @@ impl Revision {
     /// The revision with this digest, in hexadecimal.
     #[must_use]
     pub fn new(digest: &[u8]) -> Self {
-        Self(
-            digest
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-                .into(),
-        )
+        Self(hexadecimal(digest).into())
     }
 
     /// The digest, in hexadecimal.
@@ -181,23 +176,66 @@ impl Revision {
 
 /// Hands out the current snapshot; publishing swaps it once.
 #[derive(Debug, Clone)]
-pub struct SnapshotReader(Arc<ArcSwap<Snapshot>>);
+pub struct SnapshotReader {
+    current: Arc<ArcSwap<Snapshot>>,
+    retired: Arc<Mutex<Vec<Arc<Snapshot>>>>,
+}
 
 impl SnapshotReader {
     /// Hands out `first` until another is published.
     #[must_use]
     pub fn new(first: Snapshot) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(first)))
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(first)),
+            retired: Arc::default(),
+        }
     }
 
     /// The current snapshot.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.current.load_full()
     }
 
-    /// Makes `next` the current snapshot.
+    /// Makes `next` the current snapshot. The one before is kept until [`SnapshotReader::sweep`].
     pub fn publish(&self, next: Snapshot) {
-        self.0.store(Arc::new(next));
+        let before = self.current.swap(Arc::new(next));
+        self.retired().push(before);
+    }
+
+    /// Drops the snapshots that no check reads any more: a large one takes a while to take apart,
+    /// which must not be a check's time.
+    pub fn sweep(&self) {
+        self.retired()
+            .retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_stays_whole_until_its_last_check_is_done_and_it_is_swept() {
+        let snapshot = |revision: u8| {
+            let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
+            Snapshot::new(Revision::new(&[revision]), empty, &Authenticators::new())
+        };
+        let reader = SnapshotReader::new(snapshot(1));
+        let under_way = reader.current();
+        reader.publish(snapshot(2));
+        reader.sweep();
+        assert_eq!(
+            (under_way.revision().as_str(), reader.retired().len()),
+            ("01", 1)
+        );
+        assert_eq!(reader.current().revision().as_str(), "02");
+        drop(under_way);
+        reader.sweep();
+        assert!(reader.retired().is_empty());
     }
 }

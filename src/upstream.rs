@@ -16,6 +16,7 @@ use crate::authorization::Permit;
 use crate::check::decision::{CallerSummary, Stop};
 use crate::check::exemption::Exemption;
 use crate::check::request::DownstreamRequest;
+use crate::header::HeaderName;
 use crate::routing::Route;
 use crate::upstream::mutations::Mutations;
 
@@ -66,6 +67,11 @@ impl Grant {
     }
 }
 
+/// Names for `explain`.
+fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// Makes the changes for the upstream.
 ///
 /// # Errors
@@ -79,9 +85,9 @@ pub async fn augment(
     tracing::trace!(
         target: "portcullis::explain",
         stage = "augment",
-        set = ?mutations.set_headers().iter().map(|(name, _)| name).collect::<Vec<_>>(),
-        removed = ?mutations.removed_headers(),
-        removed_from_query = ?mutations.removed_query(),
+        set = listed(mutations.set_headers().iter().map(|(name, _)| name.as_str())),
+        removed = listed(mutations.removed_headers().iter().map(HeaderName::as_str)),
+        removed_from_query = listed(mutations.removed_query().iter().map(AsRef::as_ref)),
     );
     Ok(Grant {
         ground: Ground::Permit,

@@ -52,10 +52,15 @@ pub(super) async fn catalog(sync: Arc<CatalogSync>, metrics: Metrics) {
     let mut changes = sync.subscribe();
     let mut last = changes.borrow_and_update().clone();
     metrics.set_catalog_revision(&last.revision);
+    for part in parts(&last) {
+        metrics.set_catalog_refused(&part.name.into(), part.refused);
+    }
     while changes.changed().await.is_ok() {
         let now = changes.borrow_and_update().clone();
-        for (name, result) in results(&last, &now) {
-            metrics.catalog_reloaded(&name, result);
+        for (before, part) in parts(&last).zip(parts(&now)) {
+            let name = part.name.into();
+            metrics.catalog_reloaded(&name, part.result_since(&before));
+            metrics.set_catalog_refused(&name, part.refused);
         }
         if now.revision != last.revision {
             metrics.set_catalog_revision(&now.revision);
@@ -64,32 +69,85 @@ pub(super) async fn catalog(sync: Arc<CatalogSync>, metrics: Metrics) {
     }
 }
 
-/// How each part of the revision came out of a look at its files. The configuration counts as a
-/// source of its own, called `configuration`.
-fn results(last: &CatalogStatus, now: &CatalogStatus) -> Vec<(Arc<str>, ReloadResult)> {
-    let part =
-        |name: &str, digests: (&str, &str), failures: (&Option<Failure>, &Option<Failure>)| {
-            let result = if failures.0 != failures.1 {
-                ReloadResult::Refused
-            } else if digests.0 == digests.1 {
-                ReloadResult::Unchanged
-            } else {
-                ReloadResult::Published
-            };
-            (Arc::from(name), result)
-        };
-    let sources = last.sources.iter().zip(&now.sources).map(|(last, now)| {
-        part(
-            &now.name,
-            (&last.digest, &now.digest),
-            (&last.last_failure, &now.last_failure),
-        )
+/// How a part of the revision stands.
+struct Part<'s> {
+    name: &'s str,
+    digest: &'s str,
+    refused: bool,
+    failure: Option<&'s Failure>,
+}
+
+/// Each part of the revision. The configuration counts as a source of its own, called
+/// `configuration`.
+fn parts(status: &CatalogStatus) -> impl Iterator<Item = Part<'_>> {
+    let configuration = &status.configuration;
+    let configuration = Part {
+        name: "configuration",
+        digest: &configuration.digest,
+        refused: configuration.refused,
+        failure: configuration.last_failure.as_ref(),
+    };
+    let sources = status.sources.iter().map(|source| Part {
+        name: &source.name,
+        digest: &source.digest,
+        refused: source.refused,
+        failure: source.last_failure.as_ref(),
     });
-    let (before, after) = (&last.configuration, &now.configuration);
-    let configuration = part(
-        "configuration",
-        (&before.digest, &after.digest),
-        (&before.last_failure, &after.last_failure),
-    );
-    sources.chain([configuration]).collect()
+    sources.chain([configuration])
+}
+
+impl Part<'_> {
+    /// How the look ended that was before `self` and after `before`. What is refused is looked at
+    /// again and again; it counts once, until its problems are others.
+    fn result_since(&self, before: &Self) -> ReloadResult {
+        let problems = |part: &Self| part.failure.map(|failure| failure.problems.clone());
+        let is_known = before.refused && problems(before) == problems(self);
+        if self.refused && !is_known {
+            ReloadResult::Refused
+        } else if self.digest == before.digest {
+            ReloadResult::Unchanged
+        } else {
+            ReloadResult::Published
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::{Problem, Problems};
+
+    fn refusal(second: i64, message: &str) -> Failure {
+        let problem = Problem {
+            file: "a.yaml".into(),
+            line: None,
+            path: String::new(),
+            message: message.to_owned(),
+        };
+        Failure {
+            at: jiff::Timestamp::from_second(second).unwrap(),
+            problems: Problems::from(problem),
+        }
+    }
+
+    #[test]
+    fn one_refusal_counts_once() {
+        let (first, again, other) = (refusal(1, "a"), refusal(2, "a"), refusal(3, "b"));
+        let part = |digest, refused, failure| Part {
+            name: "main",
+            digest,
+            refused,
+            failure,
+        };
+        let good = part("1", false, None);
+        let refused = part("1", true, Some(&first));
+        assert_eq!(refused.result_since(&good), ReloadResult::Refused);
+        let seen_again = part("1", true, Some(&again));
+        assert_eq!(seen_again.result_since(&refused), ReloadResult::Unchanged);
+        let worse = part("1", true, Some(&other));
+        assert_eq!(worse.result_since(&seen_again), ReloadResult::Refused);
+        let mended = part("2", false, Some(&other));
+        assert_eq!(mended.result_since(&worse), ReloadResult::Published);
+        assert_eq!(worse.result_since(&mended), ReloadResult::Refused);
+    }
 }

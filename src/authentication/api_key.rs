@@ -13,9 +13,7 @@ use crate::authentication::config::{
     BuildContext, CredentialPlaceConfig, build_peppers, build_places, check_peppers, check_places,
 };
 use crate::authentication::credential::{CredentialPlace, Found};
-use crate::authentication::principal::{
-    ClientIdentity, Identity, Method, Principal, SubscriptionSource,
-};
+use crate::authentication::principal::{Method, Principal};
 use crate::authentication::{Challenge, Outcome};
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason};
@@ -23,7 +21,7 @@ use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::value::SecretSource;
-use crate::secret::{MacKey, equal, process_key, sha256};
+use crate::secret::{MacKey, equal, hexadecimal, process_key, sha256};
 
 /// The digest of a key, as documents hold it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,8 +69,7 @@ impl KeyDigest {
             Self::Sha256(bytes) => (SHA256_PREFIX, bytes),
             Self::HmacSha256(bytes) => (HMAC_PREFIX, bytes),
         };
-        let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-        std::iter::once(prefix.to_owned()).chain(digits).collect()
+        format!("{prefix}{}", hexadecimal(bytes))
     }
 
     /// The digest of a key that was generated.
@@ -236,13 +233,12 @@ impl ApiKeyAuthenticator {
         if owner.expires.is_some_and(|end| end <= self.clock.now()) {
             return refused("the api key has ended");
         }
-        Outcome::Verified(Principal {
-            authenticator: Arc::clone(&self.name),
-            method: Method::ApiKey,
-            client: ClientIdentity::Application(owner.application),
-            identity: Arc::new(Identity::default()),
-            subscriptions: SubscriptionSource::Catalog,
-        })
+        let method = Method::ApiKey;
+        Outcome::Verified(Principal::of_application(
+            &self.name,
+            method,
+            owner.application,
+        ))
     }
 }
 

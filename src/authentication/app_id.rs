@@ -11,9 +11,7 @@ use crate::authentication::config::{
     BuildContext, CredentialPlaceConfig, build_peppers, build_places, check_peppers, check_places,
 };
 use crate::authentication::credential::{Credential, CredentialPlace, Found};
-use crate::authentication::principal::{
-    ClientIdentity, Identity, Method, Principal, SubscriptionSource,
-};
+use crate::authentication::principal::{Method, Principal};
 use crate::authentication::{Challenge, Outcome};
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason};
@@ -137,13 +135,7 @@ impl AppIdAuthenticator {
         if !holds(&application.app_keys, candidates.as_deref()) {
             return Outcome::Stopped(denial("the app id needs another app key").into());
         }
-        Outcome::Verified(Principal {
-            authenticator: Arc::clone(&self.name),
-            method: Method::AppId,
-            client: ClientIdentity::Application(at),
-            identity: Arc::new(Identity::default()),
-            subscriptions: SubscriptionSource::Catalog,
-        })
+        Outcome::Verified(Principal::of_application(&self.name, Method::AppId, at))
     }
 }
 

@@ -116,6 +116,21 @@ pub enum SubscriptionSource {
 }
 
 impl Principal {
+    /// Who shows a credential of the application at `at`, which says nothing else.
+    pub(super) fn of_application(
+        authenticator: &Arc<str>,
+        method: Method,
+        at: ApplicationIndex,
+    ) -> Self {
+        Self {
+            authenticator: Arc::clone(authenticator),
+            method,
+            client: ClientIdentity::Application(at),
+            identity: Arc::new(Identity::default()),
+            subscriptions: SubscriptionSource::Catalog,
+        }
+    }
+
     /// The name of the authenticator that verified it.
     #[must_use]
     pub fn authenticator(&self) -> &Arc<str> {

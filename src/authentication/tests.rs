@@ -61,7 +61,7 @@ fn explain_is_told_where_we_looked_and_what_we_found_but_no_credential() {
         r#"authenticator="a""#,
         r#"kind="apiKey""#,
         r#"looked_in="header x-api-key, query k""#,
-        r#"found="refused""#,
+        r#"found="a credential that does not hold""#,
         r#"reason="credential_invalid""#,
     ] {
         assert!(text.contains(part), "{part}: {text}");

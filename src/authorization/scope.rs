@@ -28,10 +28,14 @@ pub fn check(route: &Route<'_>, principal: &Principal) -> Result<(), Denial> {
     tracing::trace!(
         target: "portcullis::explain",
         stage = "authorize",
+        found = if enough { "enough scopes" } else { "too few scopes" },
         compared = "scopes",
-        needed = ?operation.scopes,
-        found = ?principal.identity().scopes,
-        enough,
+        needed = needed.join(" "),
+        needed_are = match &operation.scopes {
+            ScopeRule::AllOf(_) => "all of them",
+            ScopeRule::AnyOf(_) | ScopeRule::None => "any of them",
+        },
+        granted = principal.identity().scopes.join(" "),
     );
     if enough {
         return Ok(());

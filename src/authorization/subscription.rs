@@ -105,15 +105,8 @@ pub fn standing(
     let in_catalog =
         found.and_then(|(_, application)| application.subscriptions.get(&route.api_index()));
     let known = found.map(|(at, _)| KnownApplication::Catalog(at));
-    tracing::trace!(
-        target: "portcullis::explain",
-        stage = "authorize",
-        compared = "subscription",
-        rule = ?route.api.subscription,
-        source = ?principal.subscriptions(),
-        application = found.map(|(_, application)| application.id.as_str()),
-        subscription = ?in_catalog,
-    );
+    let application = found.map(|(_, application)| application.id.as_str());
+    explain(route, principal, application, in_catalog);
     if route.api.subscription == SubscriptionRule::NotNeeded {
         return Ok(Standing {
             application: known,
@@ -148,6 +141,43 @@ pub fn standing(
             ),
         )),
     }
+}
+
+/// Tells `explain` what is compared.
+fn explain(
+    route: &Route<'_>,
+    principal: &Principal,
+    application: Option<&str>,
+    in_catalog: Option<&Subscription>,
+) {
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "authorize",
+        found = match (application, in_catalog) {
+            (None, _) => "no application in the catalog",
+            (Some(_), None) => "an application without a subscription in the catalog",
+            (Some(_), Some(_)) => "an application with a subscription",
+        },
+        application,
+        compared = "subscription",
+        rule = match route.api.subscription {
+            SubscriptionRule::Required => "required",
+            SubscriptionRule::Optional => "optional",
+            SubscriptionRule::NotNeeded => "none",
+        },
+        looked_in = match principal.subscriptions() {
+            SubscriptionSource::Catalog => "catalog",
+            SubscriptionSource::Token => "token",
+            SubscriptionSource::TokenThenCatalog => "token, then catalog",
+        },
+        state = in_catalog.map(|subscription| subscription.state.name()),
+        plan = in_catalog
+            .and_then(|subscription| subscription.plan.as_ref())
+            .map(|plan| plan.as_str()),
+        valid_until = in_catalog
+            .and_then(|subscription| subscription.valid_until)
+            .map(|end| end.to_string()),
+    );
 }
 
 /// The subscription that counts, by the source that the authenticator names. The catalog's has

@@ -93,6 +93,7 @@ impl CatalogSync {
         if let Some(snapshot) = snapshot {
             snapshots.publish(snapshot);
         }
+        snapshots.sweep();
         self.status.send_replace(state.status());
         Some(outcome)
     }

@@ -27,7 +27,8 @@ use crate::readiness::Readiness;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 use crate::task::Tasks;
 
-/// Decide a request without serving. Touches no network unless told to.
+/// Decide a request without serving. Touches no network unless told to. The exit code is 0 whatever
+/// is decided.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// The configuration.
@@ -173,12 +174,27 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
+/// What was found comes first, then what was compared, and why at the end.
+fn rank(field: &str) -> usize {
+    let first = ["found", "compared", "rule", "needed"];
+    let last = ["reason", "detail"];
+    let end = last.iter().position(|name| *name == field);
+    end.map(|at| first.len() + 1 + at).unwrap_or_else(|| {
+        first
+            .iter()
+            .position(|name| *name == field)
+            .unwrap_or(first.len())
+    })
+}
+
 /// The report for people.
 fn text(stages: &[Told], report: &Value) -> anyhow::Result<String> {
     let mut text = String::new();
     for told in stages {
         writeln!(text, "{}", told.stage)?;
-        for (name, value) in &told.fields {
+        let mut fields: Vec<_> = told.fields.iter().collect();
+        fields.sort_by_key(|(name, _)| rank(name));
+        for (name, value) in fields {
             let value = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);

@@ -1,5 +1,5 @@
-//! The documents that are generated from the code: JSON schemas, `docs/CONFIGURATION.md` and
-//! `docs/DENIALS.md`. `make schema` writes them, and a test fails when one is stale.
+//! The documents that are generated from the code: JSON schemas, `docs/CONFIGURATION.md`,
+//! `docs/DENIALS.md` and `docs/METRICS.md`. `make schema` writes them, and a test fails when one is stale.
 
 mod denials;
 mod markdown;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::catalog::source::document::DocumentBody;
 use crate::config::Config;
 use crate::config::reference::markdown::Reference;
+use crate::telemetry::metrics::metrics_reference;
 
 pub use crate::config::reference::denials::denials_reference;
 
@@ -49,10 +50,11 @@ pub fn reference() -> String {
 
 /// Every generated document, by file name.
 #[must_use]
-pub fn references() -> [(&'static str, String); 4] {
+pub fn references() -> [(&'static str, String); 5] {
     [
         ("CONFIGURATION.md", reference()),
         ("DENIALS.md", denials_reference()),
+        ("METRICS.md", metrics_reference()),
         ("portcullis.schema.json", format!("{:#}\n", config_schema())),
         ("catalog.schema.json", format!("{:#}\n", catalog_schema())),
     ]

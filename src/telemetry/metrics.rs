@@ -55,6 +55,7 @@ struct Inner {
     refused: Family<RefusalLabels, Counter>,
     catalog_age: Family<SourceLabels, FloatGauge>,
     catalog_reloads: Family<ReloadLabels, Counter>,
+    catalog_refused: Family<SourceLabels, Gauge>,
     catalog_info: Family<RevisionLabels, Gauge>,
     key_set_age: Family<IssuerLabels, FloatGauge>,
     keys: Family<IssuerLabels, Gauge>,
@@ -135,6 +136,9 @@ impl Metrics {
 
     /// The number of open connections of a listener, which is told from now on.
     pub fn connections(&self, listener: &Arc<str>) -> Gauge {
+        for reason in Refusal::ALL {
+            self.refusals(listener, reason);
+        }
         let listener = Arc::clone(listener);
         self.inner
             .connections
@@ -143,12 +147,15 @@ impl Metrics {
 
     /// Counts a connection that a listener did not serve.
     pub fn connection_refused(&self, listener: &Arc<str>, reason: Refusal) {
+        self.refusals(listener, reason).inc();
+    }
+
+    fn refusals(&self, listener: &Arc<str>, reason: Refusal) -> Counter {
         let listener = Arc::clone(listener);
         let reason = reason.name();
         self.inner
             .refused
-            .get_or_create(&RefusalLabels { listener, reason })
-            .inc();
+            .get_or_create_owned(&RefusalLabels { listener, reason })
     }
 
     /// Tells how old what came from a source is.
@@ -160,14 +167,29 @@ impl Metrics {
             .set(age.as_secs_f64());
     }
 
-    /// Counts an attempt to load from a source.
+    /// Counts a look at a source.
     pub fn catalog_reloaded(&self, source: &Arc<str>, result: ReloadResult) {
+        self.reloads(source, result).inc();
+    }
+
+    fn reloads(&self, source: &Arc<str>, result: ReloadResult) -> Counter {
         let source = Arc::clone(source);
         let result = result.name();
         self.inner
             .catalog_reloads
-            .get_or_create(&ReloadLabels { source, result })
-            .inc();
+            .get_or_create_owned(&ReloadLabels { source, result })
+    }
+
+    /// Tells whether what a source holds now is refused. Its looks are told from now on.
+    pub fn set_catalog_refused(&self, source: &Arc<str>, refused: bool) {
+        for result in ReloadResult::ALL {
+            self.reloads(source, result);
+        }
+        let source = Arc::clone(source);
+        self.inner
+            .catalog_refused
+            .get_or_create(&SourceLabels { source })
+            .set(refused.into());
     }
 
     /// Tells which revision is current; the one before is told no longer.
@@ -269,6 +291,7 @@ impl Inner {
             refused: declare.metric(declaration::CONNECTIONS_REFUSED, Family::default()),
             catalog_age: declare.metric(declaration::CATALOG_AGE, Family::default()),
             catalog_reloads: declare.metric(declaration::CATALOG_RELOADS, Family::default()),
+            catalog_refused: declare.metric(declaration::CATALOG_REFUSED, Family::default()),
             catalog_info: declare.metric(declaration::CATALOG_INFO, Family::default()),
             key_set_age: declare.metric(declaration::KEY_SET_AGE, Family::default()),
             keys: declare.metric(declaration::KEY_SET_KEYS, Family::default()),

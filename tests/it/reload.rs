@@ -39,6 +39,11 @@ fn revision(gate: &Gate) -> String {
     status(gate)["revision"].as_str().unwrap().to_owned()
 }
 
+/// When the configuration was last found good: at each look.
+fn last_look(gate: &Gate) -> Value {
+    status(gate)["status"]["configuration"]["lastSuccess"].clone()
+}
+
 fn suspended(gate: &Gate) -> String {
     applications(gate.issuer.url()).replace("  owner: acme", "  owner: acme\n  state: suspended")
 }
@@ -64,7 +69,7 @@ async fn a_change_is_taken_and_its_revision_shown() {
 
 #[tokio::test]
 async fn a_broken_change_is_refused_whole_and_told() {
-    let gate = Gate::start();
+    let mut gate = Gate::start();
     let before = revision(&gate);
     let broken = format!(
         "{}---\napiVersion: portcullis.dev/v1alpha1\nkind: Application\nmetadata: {{ name: x }}\nspec: {{ colour: red }}\n",
@@ -78,13 +83,25 @@ async fn a_broken_change_is_refused_whole_and_told() {
     assert!(problems.contains("applications.yaml"), "{problems}");
     assert_eq!(revision(&gate), before);
     until(&gate, get, "permitted").await;
-    let metrics = gate.server.metrics();
+    // what is refused is looked at again, and counts once
+    let looked = last_look(&gate);
+    gate.server.hang_up();
+    eventually("another look", || {
+        (last_look(&gate) != looked).then_some(())
+    });
+    eventually("the refusal to be counted", || {
+        let metrics = gate.server.metrics();
+        let told = |line: &str| metrics.lines().any(|told| told == line);
+        (told(r#"portcullis_catalog_reloads_total{source="main",result="refused"} 1"#)
+            && told(
+                r#"portcullis_catalog_reloads_total{source="configuration",result="refused"} 0"#,
+            )
+            && told(r#"portcullis_catalog_refused{source="main"} 1"#))
+        .then_some(())
+    });
     assert!(
-        metrics
-            .lines()
-            .any(|line| line.starts_with("portcullis_catalog_reloads_total")
-                && line.contains("refused")),
-        "{metrics}"
+        gate.server.stderr().contains("SIGHUP"),
+        "the signal is logged"
     );
     assert!(
         gate.server.stderr().contains("colour"),

@@ -218,6 +218,11 @@ impl Portcullis {
         read(&self.folder.path().join("stderr"))
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&mut self) {
+        self.process.signal("HUP");
+    }
+
     /// Sends SIGTERM and does not wait.
     pub(crate) fn ask_to_stop(&mut self) {
         self.process.ask_to_stop();

@@ -54,8 +54,13 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn ask_to_stop(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Sends this signal, where it has not ended.
+    pub(crate) fn signal(&mut self, signal: &str) {
         if self.ended().is_none() {
-            let kill = format!("kill -TERM {}", self.child.id());
+            let kill = format!("kill -{signal} {}", self.child.id());
             let sent = Command::new("sh").args(["-c", &kill]).status();
             assert!(
                 sent.is_ok_and(|status| status.success()),

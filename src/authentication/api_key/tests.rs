@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::authentication::Authenticator;
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::principal::ClientIdentity;
 use crate::authentication::testing::{Case, Ended, NOW, build, ended, request};
 use crate::catalog::model::{
     ApiKey, Application, ApplicationId, ApplicationIndex, ApplicationState, Origin,

@@ -18,6 +18,7 @@ use crate::catalog::sync::status::{
 use crate::config::RELOADED_SECTION;
 use crate::config::load::{ConfigOrigin, Loaded};
 use crate::problem::{Problem, Problems};
+use crate::secret::hexadecimal;
 use crate::snapshot::Snapshot;
 
 /// What is in force.
@@ -344,7 +345,7 @@ impl State {
         let (apis, applications, plans) = self.published.counts;
         let sources = self.sources.iter().map(|source| SourceStatus {
             name: source.good.source.to_string(),
-            digest: hex(&source.good.digest),
+            digest: hexadecimal(&source.good.digest),
             documents: source.good.documents.len(),
             refused: source.standing.refused,
             last_success: source.standing.last_success,
@@ -358,7 +359,7 @@ impl State {
             plans,
             sources: sources.collect(),
             configuration: ConfigurationStatus {
-                digest: hex(&self.authenticators.digest),
+                digest: hexadecimal(&self.authenticators.digest),
                 refused: self.configuration.refused,
                 last_success: self.configuration.last_success,
                 last_failure: self.configuration.last_failure.clone(),
@@ -501,8 +502,4 @@ impl fmt::Debug for State {
             .field("published", &self.published)
             .finish_non_exhaustive()
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -30,6 +30,25 @@ decision log, in the metrics and in the dynamic metadata, under the decision id 
 carries. A 401 names the schemes of the Api's authenticators in `WWW-Authenticate`, with the error \
 of RFC 6750 where the table has one.
 
+Each check has a `decision` and a `reason`, in the decision log, the metrics and the metadata:
+
+| `decision` | means | `reason` |
+|---|---|---|
+| `allow` | the request may pass | one of the four below |
+| `deny` | the caller may not | one of the denials |
+| `fail` | we could not find out, so the request may not pass | one of the faults |
+
+An Api in shadow mode lets pass what it would not: its `decision` and `reason` stay what they are.
+
+## Allows
+
+| reason | the request passed because |
+|---|---|
+| `permitted` | the caller was verified and may use the operation |
+| `preflight` | it is a CORS preflight request, and the Api lets those pass (`preflight: pass`) |
+| `unmatched` | no Api claims its host, and the outbound listener lets such requests pass (`unmatched: allow`) |
+| `no_http` | the check has no HTTP attributes, and the listener lets those pass (`noHttp: allow`) |
+
 ";
 
 const HEADER: &str = "\

@@ -49,6 +49,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every reason.
+    pub(super) const ALL: [Self; 3] = [
+        Self::MaxConnections,
+        Self::HandshakeTimeout,
+        Self::AcceptFailed,
+    ];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::MaxConnections => "max_connections",
@@ -65,19 +72,19 @@ pub enum ReloadResult {
     Published,
     /// It is what was current already.
     Unchanged,
-    /// It is invalid; the one before stays.
+    /// It is invalid or cannot be read; the one before stays.
     Refused,
-    /// It could not be read; the one before stays.
-    Failed,
 }
 
 impl ReloadResult {
+    /// Every result.
+    pub(super) const ALL: [Self; 3] = [Self::Published, Self::Unchanged, Self::Refused];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
             Self::Unchanged => "unchanged",
             Self::Refused => "refused",
-            Self::Failed => "failed",
         }
     }
 }
