@@ -180,6 +180,29 @@ async fn a_half_written_file_changes_nothing_until_it_is_whole() {
 }
 
 #[tokio::test]
+async fn an_emptied_file_does_not_open_what_it_closed() {
+    let gate = Gate::with(|builder, _| builder.catalog("wide.yaml", &more_api("'*'")));
+    let without_key = get_order;
+    until(&gate, without_key, "credential_missing").await;
+    let path = gate.server.folder().join("catalog/narrow.yaml");
+    let narrow = more_api("narrow.example")
+        .replace("name: more", "name: narrow")
+        .replace("title: more", "title: narrow")
+        .replace("[anonymous]", "[keys]");
+    fs::write(&path, &narrow).unwrap();
+    let ask = || CheckBuilder::new("GET", "narrow.example", "/");
+    until(&gate, ask, "credential_missing").await;
+    fs::write(&path, "").unwrap();
+    eventually("the empty file to be told", || {
+        let problems = gate.server.admin("/v1/problems").text();
+        problems.contains("narrow.yaml").then_some(())
+    });
+    until(&gate, ask, "credential_missing").await;
+    fs::remove_file(&path).unwrap();
+    until(&gate, ask, "permitted").await;
+}
+
+#[tokio::test]
 async fn one_broken_source_keeps_its_last_good_state_while_others_change() {
     let gate = Gate::with(|builder, _| {
         let folder = builder.folder().join("blocks");
