@@ -187,3 +187,16 @@ fn a_share_or_queue_out_of_range_is_found() {
     DecisionLogConfig::default().check(&mut findings);
     assert_eq!(findings.count(), 0);
 }
+
+#[test]
+fn the_documented_line_has_the_fields_of_a_line() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let documented = page.lines().find(|line| line.starts_with(r#"{"time":"#));
+    let documented: Value = serde_json::from_str(documented.unwrap()).unwrap();
+    let line = record(Verdict::Deny);
+    let line = serde_json::to_value(Line::of(Timestamp::UNIX_EPOCH, &line)).unwrap();
+    let names =
+        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(names(&documented), names(&line));
+}
