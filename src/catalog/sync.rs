@@ -10,6 +10,7 @@
 // the same.
 
 mod revision;
+mod standing;
 mod state;
 mod status;
 mod watch;

@@ -5,19 +5,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::sync::BuildAuthenticators;
 use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent, read_digest};
+use crate::catalog::sync::standing::{Published, Refusals, Standing};
 use crate::catalog::sync::status::{
-    CatalogStatus, ConfigurationStatus, Failure, ReloadOutcome, SourceStatus,
+    CatalogStatus, ConfigurationStatus, ReloadOutcome, SourceStatus,
 };
 use crate::config::RELOADED_SECTION;
 use crate::config::load::{ConfigOrigin, Loaded};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problems;
 use crate::secret::hexadecimal;
 use crate::snapshot::Snapshot;
 
@@ -40,34 +39,11 @@ struct SourceState {
     standing: Standing,
 }
 
-/// How a part of the revision stands.
-#[derive(Debug, Clone)]
-struct Standing {
-    refused: bool,
-    last_success: Timestamp,
-    last_failure: Option<Failure>,
-}
-
-#[derive(Debug)]
-struct Published {
-    revision: String,
-    at: Timestamp,
-    counts: (usize, usize, usize),
-    warnings: Problems,
-}
-
 /// What everything was at one time, without what it said. What cannot be read is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Look {
     sources: Vec<Option<[u8; 32]>>,
     configuration: BTreeMap<PathBuf, Option<[u8; 32]>>,
-}
-
-/// What was refused, by part.
-#[derive(Debug, Default)]
-struct Refusals {
-    configuration: Problems,
-    sources: Vec<Problems>,
 }
 
 impl State {
@@ -108,7 +84,7 @@ impl State {
             authenticators: authenticators.clone(),
             has_new_authenticators: true,
         };
-        let (published, snapshot) = publish(&candidate).map_err(|found| {
+        let (published, snapshot) = Published::prepare(&candidate).map_err(|found| {
             found
                 .into_iter()
                 .map(|(_, problem)| problem)
@@ -278,7 +254,7 @@ impl State {
         let mut start = candidate;
         let mut current = start.clone();
         while current.is_new() {
-            let found = match publish(&current) {
+            let found = match Published::prepare(&current) {
                 Ok((published, snapshot)) => {
                     self.take(current, published);
                     return Some(snapshot);
@@ -412,88 +388,6 @@ fn problems_of_catalog(
     let mut problems = unread;
     problems.extend(found.into_iter().map(|(_, problem)| problem).collect());
     problems
-}
-
-fn publish(candidate: &Candidate) -> Result<(Published, Snapshot), Vec<(usize, Problem)>> {
-    let built = candidate.build()?;
-    let catalog = built.catalog;
-    let revision = candidate.revision();
-    let published = Published {
-        revision: revision.as_str().to_owned(),
-        at: Timestamp::now(),
-        counts: (
-            catalog.apis().len(),
-            catalog.applications().len(),
-            catalog.plans().len(),
-        ),
-        warnings: built.warnings.into_iter().collect(),
-    };
-    let authenticators = &candidate.authenticators.authenticators;
-    Ok((published, Snapshot::new(revision, catalog, authenticators)))
-}
-
-impl Published {
-    /// Logs what is dangerous and was not so before.
-    fn log_warnings(&self, known: &Problems) {
-        let known: BTreeSet<&Problem> = known.iter().collect();
-        for warning in self.warnings.iter() {
-            if !known.contains(warning) {
-                tracing::warn!(warning = %warning, "catalog");
-            }
-        }
-    }
-}
-
-impl Standing {
-    fn good() -> Self {
-        Self {
-            refused: false,
-            last_success: Timestamp::now(),
-            last_failure: None,
-        }
-    }
-
-    fn record(&mut self, name: &str, problems: &Problems) {
-        if problems.is_empty() {
-            self.refused = false;
-            self.last_success = Timestamp::now();
-            return;
-        }
-        let known = self.last_failure.as_ref().map(|failure| &failure.problems);
-        if !self.refused || known != Some(problems) {
-            tracing::error!(part = name, problems = %problems, "refused, the last good form is kept");
-        }
-        self.refused = true;
-        self.last_failure = Some(Failure {
-            at: Timestamp::now(),
-            problems: problems.clone(),
-        });
-    }
-}
-
-impl Refusals {
-    fn put(&mut self, at: usize, problems: Problems) {
-        if let Some(refused) = self.sources.get_mut(at) {
-            *refused = problems;
-        }
-    }
-
-    /// Forgets what was refused of the sources that are new in `candidate`.
-    fn forget(&mut self, candidate: &Candidate) {
-        for (refused, (_, is_new)) in self.sources.iter_mut().zip(&candidate.sources) {
-            if *is_new {
-                *refused = Problems::new();
-            }
-        }
-    }
-
-    fn into_problems(self) -> Problems {
-        let mut problems = self.configuration;
-        for refused in self.sources {
-            problems.extend(refused);
-        }
-        problems
-    }
 }
 
 impl fmt::Debug for State {
