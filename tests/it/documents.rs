@@ -1,30 +1,87 @@
-//! What the documents promise: every reason is tested, every example loads.
+//! What the documents promise: every reason is tested, and what only one file may do, only it does.
+
+use std::path::Path;
 
 use portcullis::check::decision::{FaultReason, Reason};
 
-/// The text of every integration test.
-fn tests() -> String {
-    fn collect(folder: &std::path::Path, text: &mut String) {
+/// Every Rust file below `folder`: its path from there, and its text.
+fn files(folder: &str) -> Vec<(String, String)> {
+    fn collect(folder: &Path, from: &Path, files: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                collect(&path, text);
-            } else {
-                text.push_str(&std::fs::read_to_string(path).unwrap());
+                collect(&path, from, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(from).unwrap().display().to_string();
+                files.push((name, std::fs::read_to_string(path).unwrap()));
             }
         }
     }
-    let mut text = String::new();
-    collect(
-        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"),
-        &mut text,
+    let mut found = Vec::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    collect(&folder, &folder, &mut found);
+    found
+}
+
+/// The files of the program whose own code, tests aside, contains one of `texts`.
+fn sources_with(texts: &[&str]) -> Vec<String> {
+    let own = |(name, text): (String, String)| {
+        let is_test =
+            name.ends_with("tests.rs") || name.contains("/tests/") || name.ends_with("testing.rs");
+        let code = text
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        (!is_test).then_some((name, code))
+    };
+    let found = files("src").into_iter().filter_map(own);
+    found
+        .filter(|(_, code)| texts.iter().any(|text| code.contains(text)))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn only_one_file_makes_a_check_response() {
+    let made = sources_with(&[
+        "CheckResponse {",
+        "CheckResponse::default",
+        "CheckResponse::new",
+    ]);
+    assert_eq!(made, ["check/response.rs"]);
+    let (_, response) = files("src")
+        .into_iter()
+        .find(|(name, _)| name == "check/response.rs")
+        .unwrap();
+    assert!(
+        !response.contains("CheckResponse::default"),
+        "an empty response is an allow"
     );
-    text
+}
+
+#[test]
+fn only_the_respond_stage_knows_envoys_messages() {
+    assert_eq!(sources_with(&["envoy_types"]), ["check/response.rs"]);
+}
+
+#[test]
+fn only_the_module_of_tasks_spawns() {
+    let spawn = [
+        "tokio::spawn",
+        "task::spawn",
+        "thread::spawn",
+        "spawn_blocking(",
+    ];
+    assert_eq!(sources_with(&spawn), ["task.rs"]);
 }
 
 #[test]
 fn every_reason_has_a_test_that_is_named_for_it() {
-    let tests = tests();
+    let tests: String = files("tests/it")
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     // a panic cannot be brought about from outside: the service's unit tests hold it
     let faults = FaultReason::ALL
         .into_iter()
