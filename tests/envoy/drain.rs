@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::scene::{self, HOST, SHOP_KEY};
 use crate::support::envoy::EnvoyBuilder;
 use crate::support::http::{Connection, Response, request_bytes};
@@ -13,7 +15,11 @@ use crate::support::upstream::Upstream;
 fn stopping_one_of_two_replicas_fails_no_request() {
     let issuer = Issuer::start();
     let upstream = Upstream::start();
-    let mut leaving = scene::portcullis(&issuer).start();
+    // longer than Envoy takes to see that the health is gone
+    let delay = json!("1s");
+    let mut leaving = scene::portcullis(&issuer)
+        .set(&["checks", "drainDelay"], delay)
+        .start();
     let staying = scene::portcullis(&issuer).start();
     let envoy = EnvoyBuilder::new(leaving.check_address(), upstream.address())
         .replica(staying.check_address())

@@ -46,7 +46,7 @@ impl PortcullisBuilder {
                 "admin": { "type": "admin", "address": "127.0.0.1:0" },
                 "observe": { "type": "observe", "address": "127.0.0.1:0" },
             },
-            "checks": { "drainDelay": "0s" },
+            "checks": { "deadline": "1500ms", "drainDelay": "0s" },
             "catalog": { "sources": [{ "name": "main", "type": "file", "path": catalog }] },
             "decisionLog": { "output": "stdout", "allows": 1.0 },
             "telemetry": { "log": { "format": "json", "level": "info" } },
