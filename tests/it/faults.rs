@@ -2,32 +2,33 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::gate::{Gate, SHOP_KEY, allowed, get_order, metadata, refused};
 use crate::support::check::{CheckClient, header};
 use crate::support::eventually;
 use crate::support::issuer::Issuer;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_many_checks_at_once_are_overloaded() {
+/// A gate whose issuer stalls once it is ready, and a token that makes a check wait for it.
+fn stalled(checks: Value) -> (Gate, Issuer, String) {
     let issuer = Issuer::start();
     let gate = Gate::with(|builder, _| {
         builder
             .authenticator("partners", issuer.authenticator("orders"))
-            .set(&["checks", "maxConcurrent"], json!(1))
-            .set(&["checks", "deadline"], json!("2s"))
+            .set(&["checks"], checks)
     });
-    // the one permit is held by a check that waits for a key set that does not come
     issuer.stall();
+    let token = issuer.token().header("kid", "unknown");
+    let token = token.audience("orders").client_id("shop").sign();
+    (gate, issuer, token)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_checks_at_once_are_overloaded() {
+    // the one permit is held by a check that waits for a key set that does not come
+    let (gate, _issuer, token) = stalled(json!({ "maxConcurrent": 1, "deadline": "2s" }));
     let waiting = {
         let client = gate.client.clone();
-        let token = issuer
-            .token()
-            .header("kid", "unknown")
-            .audience("orders")
-            .client_id("shop")
-            .sign();
         tokio::spawn(async move { client.check(get_order().bearer(&token)).await })
     };
     eventually("the one permit to be held", || {
@@ -57,19 +58,7 @@ async fn too_many_checks_at_once_are_overloaded() {
 
 #[tokio::test]
 async fn a_check_that_takes_too_long_is_timeout() {
-    let issuer = Issuer::start();
-    let gate = Gate::with(|builder, _| {
-        builder
-            .authenticator("partners", issuer.authenticator("orders"))
-            .set(&["checks", "deadline"], json!("100ms"))
-    });
-    issuer.stall();
-    let token = issuer
-        .token()
-        .header("kid", "unknown")
-        .audience("orders")
-        .client_id("shop")
-        .sign();
+    let (gate, _issuer, token) = stalled(json!({ "deadline": "100ms" }));
     let start = std::time::Instant::now();
     refused(&gate.ask_with(&token).await, "timeout");
     assert!(start.elapsed() < Duration::from_secs(2));
@@ -115,19 +104,7 @@ async fn other_methods_and_services_are_not_implemented() {
 
 #[tokio::test]
 async fn the_callers_own_deadline_is_kept() {
-    let issuer = Issuer::start();
-    let gate = Gate::with(|builder, _| {
-        builder
-            .authenticator("partners", issuer.authenticator("orders"))
-            .set(&["checks", "deadline"], json!("10s"))
-    });
-    issuer.stall();
-    let token = issuer
-        .token()
-        .header("kid", "unknown")
-        .audience("orders")
-        .client_id("shop")
-        .sign();
+    let (gate, _issuer, token) = stalled(json!({ "deadline": "10s" }));
     let client = CheckClient::new(gate.server.check_address());
     let answer = client
         .check_within(get_order().bearer(&token), Duration::from_secs(2))

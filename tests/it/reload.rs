@@ -202,9 +202,9 @@ async fn an_emptied_file_does_not_open_what_it_closed() {
     until(&gate, ask, "permitted").await;
 }
 
-#[tokio::test]
-async fn one_broken_source_keeps_its_last_good_state_while_others_change() {
-    let gate = Gate::with(|builder, _| {
+/// A gate with a second source, in the folder `blocks`, that has an Api at `first.example`.
+fn with_two_sources() -> Gate {
+    Gate::with(|builder, _| {
         let folder = builder.folder().join("blocks");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("api.yaml"), more_api("first.example")).unwrap();
@@ -213,7 +213,12 @@ async fn one_broken_source_keeps_its_last_good_state_while_others_change() {
             &["catalog", "sources"],
             json!([{ "name": "main", "type": "file", "path": main }, { "name": "more", "type": "file", "path": folder }]),
         )
-    });
+    })
+}
+
+#[tokio::test]
+async fn one_broken_source_keeps_its_last_good_state_while_others_change() {
+    let gate = with_two_sources();
     let first = || CheckBuilder::new("GET", "first.example", "/");
     until(&gate, first, "permitted").await;
     fs::write(gate.server.folder().join("blocks/api.yaml"), "kind: [").unwrap();
@@ -237,16 +242,7 @@ async fn one_broken_source_keeps_its_last_good_state_while_others_change() {
 
 #[tokio::test]
 async fn a_source_that_conflicts_with_another_is_refused() {
-    let gate = Gate::with(|builder, _| {
-        let folder = builder.folder().join("blocks");
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("api.yaml"), more_api("first.example")).unwrap();
-        let main = builder.folder().join("catalog");
-        builder.set(
-            &["catalog", "sources"],
-            json!([{ "name": "main", "type": "file", "path": main }, { "name": "more", "type": "file", "path": folder }]),
-        )
-    });
+    let gate = with_two_sources();
     fs::write(
         gate.server.folder().join("blocks/api.yaml"),
         more_api("api.example").replace("basePath: /", "basePath: /orders"),
