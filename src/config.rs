@@ -123,7 +123,11 @@ impl Config {
             .iter()
             .filter(|(_, config)| config.takes_token_subscriptions())
             .map(|(name, _)| name.as_str().into());
+        let key_places = self.authenticators.iter();
+        let key_places =
+            key_places.map(|(name, config)| (name.as_str().into(), config.key_places()));
         Known {
+            key_places: key_places.collect(),
             authenticators,
             token_subscriptions: token_subscriptions.collect(),
             decision_header: self.checks.decision_header(),

@@ -174,6 +174,19 @@ impl AuthenticatorConfig {
             })
     }
 
+    /// The places whose content it takes for a key of its own, whatever it is: no authenticator
+    /// after it would ever be asked about the same place.
+    #[must_use]
+    pub fn key_places(&self) -> Vec<String> {
+        let places = match self {
+            Self::Jwt(_) => &[][..],
+            Self::ApiKey(config) => &config.credentials,
+            Self::AppId(config) => &config.id,
+        };
+        let parsed = places.iter().filter_map(|place| place.parse().ok());
+        parsed.map(|place| place.to_string()).collect()
+    }
+
     fn as_jwt(&self) -> Option<&JwtConfig> {
         match self {
             Self::Jwt(config) => Some(config),

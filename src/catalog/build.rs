@@ -36,6 +36,8 @@ pub struct Known {
     pub authenticators: BTreeMap<Arc<str>, Vec<HeaderName>>,
     /// Those of them that take subscriptions from tokens, which name an Api by title and version.
     pub token_subscriptions: BTreeSet<Arc<str>>,
+    /// Where those look that take whatever stands there for a key of theirs.
+    pub key_places: BTreeMap<Arc<str>, Vec<String>>,
     /// The header of the answer that carries the decision id.
     pub decision_header: Option<HeaderName>,
 }

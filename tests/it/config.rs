@@ -218,3 +218,15 @@ fn an_empty_or_missing_catalog_is_refused() {
     let comment = PortcullisBuilder::new().catalog("apis.yaml", "# nothing yet\n");
     assert!(refusal(comment).contains("catalog"));
 }
+
+#[test]
+fn an_authenticator_that_would_never_be_asked_is_refused() {
+    let more = builder()
+        .authenticator("more", json!({ "type": "apiKey", "credentials": [{ "query": "k" }, { "header": "X-Api-Key" }] }))
+        .catalog("x.yaml", "apiVersion: portcullis.dev/v1alpha1\nkind: Api\nmetadata: { name: x }\nspec:\n  title: x\n  version: 1.0.0\n  hosts: [x.example]\n  basePath: /\n  authenticators: [keys, more]\n  unmatchedOperation: allow\n");
+    let text = refusal(more);
+    assert!(
+        text.contains("authenticators[1]: `keys` looks in header x-api-key too"),
+        "{text}"
+    );
+}

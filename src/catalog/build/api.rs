@@ -148,6 +148,20 @@ fn host_pattern(text: &str) -> Result<HostPattern, String> {
     }
 }
 
+/// One of `before` that takes for a key of its own what stands where `name` looks for one, and where.
+fn same_place<'k>(
+    name: &str,
+    before: &'k [Arc<str>],
+    known: &'k Known,
+) -> Option<(&'k str, &'k str)> {
+    let places = known.key_places.get(name)?;
+    before.iter().find_map(|before| {
+        let theirs = known.key_places.get(before)?;
+        let place = theirs.iter().find(|place| places.contains(place))?;
+        Some((&**before, place.as_str()))
+    })
+}
+
 fn authenticators(
     field: &str,
     names: &[String],
@@ -166,7 +180,15 @@ fn authenticators(
             Some((name, _)) if found.contains(name) => {
                 findings.wrong(&format!("{field}[{at}]"), format!("`{name}` stands twice"));
             }
-            Some((name, _)) => found.push(Arc::clone(name)),
+            Some((name, _)) => {
+                if let Some((before, place)) = same_place(name, &found, known) {
+                    let message = format!(
+                        "`{before}` looks in {place} too and stands before it: it would never be asked"
+                    );
+                    findings.wrong(&format!("{field}[{at}]"), message);
+                }
+                found.push(Arc::clone(name));
+            }
             None => {
                 let names: Vec<&str> = known.authenticators.keys().map(AsRef::as_ref).collect();
                 findings.wrong(

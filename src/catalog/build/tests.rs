@@ -16,6 +16,7 @@ fn known() -> Known {
             ("portal".into(), vec![header("authorization")]),
         ]),
         token_subscriptions: BTreeSet::from(["portal".into()]),
+        key_places: BTreeMap::new(),
         decision_header: Some(header("x-decision-id")),
     }
 }
