@@ -102,6 +102,14 @@ fn remove_cookies(
     let Ok(cookie) = HeaderName::parse("cookie") else {
         return;
     };
+    // a line that we cannot read may hold one of ours
+    let may_be_ours = places
+        .iter()
+        .any(|place| matches!(place, CredentialPlace::Cookie(_)));
+    if may_be_ours && request.headers().all("cookie").any(|line| line.is_none()) {
+        mutations.remove(cookie);
+        return;
+    }
     if !found || mutations.removed_headers().contains(&cookie) {
         return;
     }

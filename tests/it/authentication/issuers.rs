@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::gate::{Gate, allowed, get_order, refused};
+use crate::gate::{Gate, allowed, refused};
 use crate::support::check::{CheckBuilder, headers};
 use crate::support::issuer::Issuer;
 use crate::support::signing::Algorithm;
@@ -277,5 +277,4 @@ async fn required_claims_types_and_lifetimes_are_held() {
             .await,
         "token_expired",
     );
-    let _ = get_order();
 }

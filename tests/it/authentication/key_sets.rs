@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::gate::{Gate, allowed, refused};
-use crate::support::eventually;
 use crate::support::issuer::Issuer;
 use crate::support::portcullis::PortcullisBuilder;
 use crate::support::signing::SigningKeys;
@@ -66,8 +65,7 @@ async fn an_outage_is_survived_on_the_last_good_set() {
     gate.issuer.fail(500);
     allowed(&gate.ask_with(&gate.token().sign()).await);
     let unknown = gate.token().header("kid", "unknown").sign();
-    let answer = gate.ask_with(&unknown).await;
-    assert_ne!(answer.status.unwrap().code, 0);
+    refused(&gate.ask_with(&unknown).await, "dependency_unavailable");
     allowed(&gate.ask_with(&gate.token().sign()).await);
 }
 
@@ -85,18 +83,14 @@ async fn an_unreachable_issuer_is_dependency_unavailable_and_never_the_callers_f
         "an address in the answer: {denied:?}"
     );
     issuer.recover();
-    eventually("the key set to be tried again", || {
-        (issuer.key_set_fetches() > 0).then_some(())
-    });
     let start = std::time::Instant::now();
-    while gate.ask_with(&token).await.status.unwrap().code != 16
-        && start.elapsed() < crate::support::PATIENCE
-    {
-        // `shop` is a client of the gate's own issuer alone, so the end is application_unknown
+    while start.elapsed() < crate::support::PATIENCE {
         let answer = gate.ask_with(&token).await;
+        // `shop` is a client of the gate's own issuer alone, so a token that holds ends here
         if crate::gate::metadata(&answer, "reason").as_deref() == Some("application_unknown") {
             return;
         }
+        refused(&answer, "dependency_unavailable");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("the issuer is back and its tokens are not taken");
