@@ -9,8 +9,8 @@
 // source or file never means "no rules". INVARIANT: no reload publishes what two looks did not find
 // the same.
 
+mod parts;
 mod revision;
-mod standing;
 mod state;
 mod status;
 mod watch;

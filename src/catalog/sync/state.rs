@@ -9,8 +9,8 @@ use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::sync::BuildAuthenticators;
+use crate::catalog::sync::parts::{PartState, Published, Refusals};
 use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent, read_digest};
-use crate::catalog::sync::standing::{Published, Refusals, Standing};
 use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, ReloadOutcome, SourceStatus,
 };
@@ -28,7 +28,7 @@ pub(super) struct State {
     authenticators: AuthenticatorSet,
     sources: Vec<SourceState>,
     /// How the configuration stands.
-    configuration: Standing,
+    configuration: PartState,
     restart_needed: Vec<&'static str>,
     published: Published,
 }
@@ -36,7 +36,7 @@ pub(super) struct State {
 struct SourceState {
     place: Place,
     good: Arc<SourceDocuments>,
-    standing: Standing,
+    state: PartState,
 }
 
 /// What everything was at one time, without what it said. What cannot be read is none.
@@ -94,14 +94,14 @@ impl State {
         let sources = sources.into_iter().map(|(place, good)| SourceState {
             place,
             good,
-            standing: Standing::good(),
+            state: PartState::good(),
         });
         let state = Self {
             started: loaded,
             build_authenticators,
             authenticators,
             sources: sources.collect(),
-            configuration: Standing::good(),
+            configuration: PartState::good(),
             restart_needed: Vec::new(),
             published,
         };
@@ -312,7 +312,7 @@ impl State {
         self.configuration
             .record("configuration", &refusals.configuration);
         for (source, problems) in self.sources.iter_mut().zip(&refusals.sources) {
-            source.standing.record(&source.good.source, problems);
+            source.state.record(&source.good.source, problems);
         }
     }
 
@@ -323,9 +323,9 @@ impl State {
             name: source.good.source.to_string(),
             digest: hexadecimal(&source.good.digest),
             documents: source.good.documents.len(),
-            refused: source.standing.refused,
-            last_success: source.standing.last_success,
-            last_failure: source.standing.last_failure.clone(),
+            refused: source.state.refused,
+            last_success: source.state.last_success,
+            last_failure: source.state.last_failure.clone(),
         });
         CatalogStatus {
             revision: self.published.revision.clone(),

@@ -11,7 +11,7 @@ use crate::snapshot::Snapshot;
 
 /// How a part of the revision stands.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct PartState {
     pub(super) refused: bool,
     pub(super) last_success: Timestamp,
     pub(super) last_failure: Option<Failure>,
@@ -69,7 +69,7 @@ impl Published {
     }
 }
 
-impl Standing {
+impl PartState {
     pub(super) fn good() -> Self {
         Self {
             refused: false,
