@@ -6,7 +6,7 @@ CARGO ?= cargo
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test test-envoy-versions lint doc bench bench-load schema ci envoy clean
+.PHONY: help demo demo-up test test-envoy-versions lint doc bench bench-verify bench-stages bench-load schema ci envoy clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,13 @@ lint: ## Check format and lints
 doc: ## Build the documentation of the code, private items included
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
-bench: ## Measure the time of a check
+bench: ## Count the instructions of a check, and write them into docs/PERFORMANCE.md
+	$(CARGO) bench --locked --bench instructions -- --write
+
+bench-verify: ## Fail where a check costs more instructions than docs/PERFORMANCE.md says
+	$(CARGO) bench --locked --bench instructions -- --verify
+
+bench-stages: ## Measure the time of a check in process, without sockets
 	$(CARGO) bench --locked --bench check
 
 bench-load: ## Measure checks per second against a server that only answers OK

@@ -47,15 +47,27 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// After [`PATIENCE`], naming `what` was waited for.
-pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, attempt)
+}
+
+/// Waits until `attempt` gives a value, for as long as `patience`.
+///
+/// # Panics
+/// After that, naming `what` was waited for.
+pub(crate) fn within<T>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = attempt() {
             return value;
         }
         assert!(
-            start.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain: {what}"
+            start.elapsed() < patience,
+            "waited {patience:?} in vain: {what}"
         );
         std::thread::sleep(Duration::from_millis(10));
     }

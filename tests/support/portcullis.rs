@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::http::{self, Response};
 use super::process::Process;
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, within};
 
 /// What a [`Portcullis`] is started with.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(crate) struct PortcullisBuilder {
     /// Left out where the folder has a `portcullis.yaml` already.
     configuration: Option<Value>,
     environment: Vec<(String, String)>,
+    /// The program that starts it, and its arguments.
+    under: Vec<String>,
+    patience: Duration,
     wait_until_ready: bool,
 }
 
@@ -30,6 +33,7 @@ pub(crate) struct Portcullis {
     // Ends before the folder is removed.
     process: Process,
     addresses: BTreeMap<String, SocketAddr>,
+    patience: Duration,
     folder: TempDir,
 }
 
@@ -63,6 +67,8 @@ impl PortcullisBuilder {
             folder,
             configuration: None,
             environment: Vec::new(),
+            under: Vec::new(),
+            patience: PATIENCE,
             wait_until_ready: true,
         }
     }
@@ -70,6 +76,18 @@ impl PortcullisBuilder {
     /// Sets an environment variable of the server.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server by another program, such as Valgrind, with these arguments.
+    pub(crate) fn under(mut self, program: Vec<String>) -> Self {
+        self.under = program;
+        self
+    }
+
+    /// How long it may take until it is ready.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -120,14 +138,15 @@ impl PortcullisBuilder {
     /// # Panics
     /// Where it ends, or is not ready in time; with what it wrote.
     pub(crate) fn start(self) -> Portcullis {
-        let wait_until_ready = self.wait_until_ready;
+        let (wait_until_ready, patience) = (self.wait_until_ready, self.patience);
         let (process, folder) = self.launch();
         let mut server = Portcullis {
             process,
             addresses: BTreeMap::new(),
+            patience,
             folder,
         };
-        server.addresses = eventually("portcullis to open its ports", || {
+        server.addresses = within(patience, "portcullis to open its ports", || {
             server.assert_running();
             serde_json::from_slice(&fs::read(server.folder.path().join("ports.json")).ok()?).ok()
         });
@@ -153,7 +172,14 @@ impl PortcullisBuilder {
             let text = serde_json::to_string_pretty(configuration).expect("JSON");
             write_whole(&path("portcullis.yaml"), &text);
         }
-        let mut command = Command::new(binary());
+        let mut command = match self.under.split_first() {
+            None => Command::new(binary()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+        };
         command
             .arg("serve")
             .arg("--config")
@@ -167,6 +193,11 @@ impl PortcullisBuilder {
 }
 
 impl Portcullis {
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The address of a listener.
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         let known = self.addresses.get(listener);
@@ -242,7 +273,7 @@ impl Portcullis {
     pub(crate) fn wait_until_ready(&mut self) {
         let mut last = String::new();
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < self.patience {
             self.assert_running();
             let answer = self.observe("/readyz");
             if answer.status == 200 {

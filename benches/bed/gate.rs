@@ -1,0 +1,108 @@
+//! Portcullis as a benchmark starts it: an issuer, a catalog of a chosen size, and credentials.
+
+use serde_json::json;
+
+use portcullis::authentication::api_key::KeyDigest;
+
+use super::support::issuer::Issuer;
+use super::support::portcullis::PortcullisBuilder;
+use super::support::token::Token;
+
+/// The host of the Api that takes tokens.
+pub(crate) const TOKEN_HOST: &str = "api.example.com";
+/// The path of its operation, as requests have it.
+pub(crate) const PATH: &str = "/orders/4711?expand=items";
+/// How many headers an allow of it sets.
+pub(crate) const HEADERS_SET: usize = 5;
+const AUDIENCE: &str = "orders";
+
+/// How many Apis there are beside that one, each with a host, an application with an API key, and
+/// its subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Others(pub(crate) usize);
+
+/// The host of the Api that takes key `number`.
+pub(crate) fn key_host(number: usize) -> String {
+    format!("h{number}.example.com")
+}
+
+/// API key `number`.
+pub(crate) fn key(number: usize) -> String {
+    format!("key-{number:06}-9f86d081884c7d659a2feaa0c55ad015")
+}
+
+/// The server, to be started.
+pub(crate) fn portcullis(issuer: &Issuer, others: Others) -> PortcullisBuilder {
+    let keys = json!({ "type": "apiKey", "credentials": [{ "header": "x-api-key" }] });
+    let mut builder = PortcullisBuilder::new()
+        .set(&["checks", "deadline"], json!("60s"))
+        .set(&["checks", "startupGrace"], json!("10m"))
+        .set(&["decisionLog"], json!({}))
+        .set(&["telemetry", "log", "level"], json!("warn"))
+        .authenticator("issuer", issuer.authenticator(AUDIENCE))
+        .authenticator("keys", keys)
+        .catalog("orders.yaml", &orders(issuer));
+    for part in 0..others.0.div_ceil(1000) {
+        let numbers = part * 1000..others.0.min((part + 1) * 1000);
+        let documents: Vec<String> = numbers.map(another).collect();
+        builder = builder.catalog(&format!("part-{part}.yaml"), &documents.join("\n"));
+    }
+    builder
+}
+
+/// A token that is good for [`TOKEN_HOST`]; change its subject to have another one.
+pub(crate) fn token(issuer: &Issuer) -> Token {
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let token = issuer.token().audience(AUDIENCE).client_id("shop");
+    token.scope("orders.read orders.write").expires_in(day)
+}
+
+fn orders(issuer: &Issuer) -> String {
+    let documents = [
+        json!({
+            "kind": "Api", "metadata": { "name": "orders" },
+            "spec": {
+                "title": "orders", "version": "1.0.0", "hosts": [TOKEN_HOST], "basePath": "/orders",
+                "authenticators": ["issuer"],
+                "operations": [{ "methods": ["GET"], "path": "/{id}", "scopes": { "anyOf": ["orders.read"] } }],
+                "upstream": { "headers": upstream_headers() },
+            },
+        }),
+        json!({
+            "kind": "Plan", "metadata": { "name": "gold" },
+            "spec": { "limits": [{ "amount": 1_000_000, "per": "second" }] },
+        }),
+        json!({
+            "kind": "Application", "metadata": { "name": "shop" },
+            "spec": {
+                "clients": [{ "issuer": issuer.url(), "clientId": "shop" }],
+                "subscriptions": [{ "api": "orders", "plan": "gold" }],
+            },
+        }),
+    ];
+    let documents = documents.map(|document| document.to_string());
+    documents.join("\n---\n") + "\n"
+}
+
+fn upstream_headers() -> serde_json::Value {
+    json!({
+        "x-user": "{principal.subject}", "x-client-id": "{principal.clientId}",
+        "x-application": "{application.name}", "x-plan": "{subscription.plan}",
+        "x-scopes": "{principal.scopes}",
+    })
+}
+
+fn another(number: usize) -> String {
+    let digest = KeyDigest::of_key(&key(number)).to_text();
+    let host = key_host(number);
+    format!(
+        "---\nkind: Api\nmetadata: {{ name: api-{number} }}\nspec:\n  title: api-{number}\n  \
+         version: 1.0.0\n  hosts: [{host}]\n  basePath: /orders\n  authenticators: [keys]\n  \
+         operations: [{{ methods: [GET], path: '/{{id}}' }}]\n  upstream:\n    headers:\n      \
+         x-user: 'user of {{application.name}}'\n      x-client-id: '{{application.id}}'\n      \
+         x-application: '{{application.name}}'\n      x-plan: '{{subscription.plan}}'\n      \
+         x-api: '{{api.name}}'\n\
+         ---\nkind: Application\nmetadata: {{ name: app-{number} }}\nspec:\n  \
+         apiKeys: [{{ digest: '{digest}' }}]\n  subscriptions: [{{ api: api-{number}, plan: gold }}]\n"
+    )
+}
