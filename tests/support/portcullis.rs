@@ -161,7 +161,7 @@ impl PortcullisBuilder {
     pub(crate) fn start_refused(self) -> (ExitStatus, String) {
         let (mut process, folder) = self.launch();
         let status = eventually("portcullis to refuse its start", || process.ended());
-        (status, read(&folder.path().join("stderr")))
+        (status, read(&folder.path().join("output/stderr")))
     }
 
     fn launch(self) -> (Process, TempDir) {
@@ -186,8 +186,11 @@ impl PortcullisBuilder {
             .arg(path("portcullis.yaml"));
         command.arg("--ports-file").arg(path("ports.json"));
         command.current_dir(folder.path()).envs(self.environment);
-        command.stdout(File::create(path("stdout")).expect("a file for standard output"));
-        command.stderr(File::create(path("stderr")).expect("a file for standard error"));
+        // in a folder of their own: that of the configuration is watched, and looked at again with
+        // every line that is written there
+        fs::create_dir_all(path("output")).expect("a folder for the output");
+        command.stdout(File::create(path("output/stdout")).expect("a file for standard output"));
+        command.stderr(File::create(path("output/stderr")).expect("a file for standard error"));
         (Process::start("portcullis", command), folder)
     }
 }
@@ -241,12 +244,12 @@ impl Portcullis {
 
     /// What it wrote to standard output, decisions among it.
     pub(crate) fn stdout(&self) -> String {
-        read(&self.folder.path().join("stdout"))
+        read(&self.folder.path().join("output/stdout"))
     }
 
     /// What it wrote to standard error.
     pub(crate) fn stderr(&self) -> String {
-        read(&self.folder.path().join("stderr"))
+        read(&self.folder.path().join("output/stderr"))
     }
 
     /// Sends SIGHUP.
