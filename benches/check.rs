@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, 
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use portcullis::app::{install_cryptography, load_catalog};
 use portcullis::authentication::api_key::KeyDigest;
-use portcullis::authentication::key_refresh::KeySources;
+use portcullis::authentication::config::Lasting;
 use portcullis::authorization::Authorization;
 use portcullis::catalog::model::Direction;
 use portcullis::check::request::decode;
@@ -66,7 +66,7 @@ impl Fixture {
             .unwrap();
         }
         let loaded = Config::load(&folder.path().join("portcullis.yaml"), Vec::new()).unwrap();
-        let (_, snapshot) = load_catalog(loaded, KeySources::offline(), Clock::system()).unwrap();
+        let (_, snapshot) = load_catalog(loaded, Lasting::offline(Clock::system())).unwrap();
         Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()

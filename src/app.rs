@@ -13,8 +13,9 @@ use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
-use crate::authentication::config::{BuildContext, build_all};
+use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
 use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
 use crate::check::Checker;
@@ -49,6 +50,7 @@ struct Parts {
     readiness: Readiness,
     metrics: Metrics,
     key_sources: KeySources,
+    verified_tokens: VerifiedTokens,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
     recorder: Recorder,
@@ -68,19 +70,13 @@ pub fn install_cryptography() {
 ///
 /// # Errors
 /// Everything that is wrong ([`crate::problem::Problems`]).
-pub fn load_catalog(
-    loaded: Loaded,
-    key_sources: KeySources,
-    clock: Clock,
-) -> anyhow::Result<(CatalogSync, Snapshot)> {
+pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(CatalogSync, Snapshot)> {
     let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
         findings.within("authenticators", |findings| {
-            let clock = clock.clone();
             let mut context = BuildContext {
                 reader,
                 findings,
-                clock,
-                key_sources: &key_sources,
+                lasting: &lasting,
             };
             build_all(&config.authenticators, &mut context)
         })
@@ -104,7 +100,13 @@ impl App {
         let starting = readiness.hold("starting");
         let metrics = Metrics::new(clock.now());
         let key_sources = KeySources::online(tasks.clone(), readiness.clone());
-        let (sync, first) = load_catalog(loaded, key_sources.clone(), clock.clone())?;
+        let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
+        let lasting = Lasting {
+            clock: clock.clone(),
+            key_sources: key_sources.clone(),
+            verified_tokens: verified_tokens.clone(),
+        };
+        let (sync, first) = load_catalog(loaded, lasting)?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
         tasks.streaming("decision_log", decision_log.run()).keep();
@@ -117,6 +119,7 @@ impl App {
             readiness,
             metrics,
             key_sources,
+            verified_tokens,
             recorder,
             log_level,
             base,
@@ -223,7 +226,7 @@ impl Parts {
             .streaming("health", health.clone().follow(self.readiness.clone()))
             .keep();
         let shared = self.shared(authorization);
-        reporting::sample(&self.metrics, &shared, &self.key_sources, &self.tasks);
+        self.report(&shared);
         let mut addresses = BTreeMap::new();
         for (config, incoming) in opened {
             addresses.insert(
@@ -233,6 +236,14 @@ impl Parts {
             self.serve(config, incoming, &shared, &health)?;
         }
         Ok(addresses)
+    }
+
+    /// Lets metrics read what is not counted as it happens.
+    fn report(&self, shared: &Arc<Shared>) {
+        reporting::sample(&self.metrics, shared, &self.key_sources, &self.tasks);
+        let tokens = self.verified_tokens.clone();
+        self.metrics
+            .before_each_scrape(move |metrics| metrics.set_verified_tokens(&tokens));
     }
 
     fn serve(

@@ -16,6 +16,7 @@ pub mod key_set;
 pub mod principal;
 #[cfg(test)]
 mod testing;
+pub mod verified_tokens;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -46,6 +46,7 @@ pub mod listener;
 pub mod shutdown;
 pub mod telemetry;
 
+pub mod cache;
 pub mod clock;
 pub mod http_client;
 pub mod json;

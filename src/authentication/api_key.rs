@@ -21,7 +21,7 @@ use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::value::SecretSource;
-use crate::secret::{MacKey, equal, hexadecimal, process_key, sha256};
+use crate::secret::{KeyedDigest, MacKey, equal, hexadecimal, sha256};
 
 /// The digest of a key, as documents hold it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,10 +31,6 @@ pub enum KeyDigest {
     /// `hmac-sha256:…`: with a pepper, for keys that people chose.
     HmacSha256([u8; 32]),
 }
-
-/// A [`KeyDigest`] under the key of this process: what the index in memory is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyedDigest([u8; 32]);
 
 /// Why a text is no [`KeyDigest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,18 +100,13 @@ impl KeyDigest {
         }
     }
 
-    /// The digest of this digest under the key of the process.
+    /// The digest of this digest under the key of the process: what the index in memory is made of.
     #[must_use]
     pub fn keyed(&self) -> KeyedDigest {
-        let (kind, bytes) = match self {
-            Self::Sha256(bytes) => (0, bytes),
-            Self::HmacSha256(bytes) => (1, bytes),
-        };
-        let mut message = [kind; 33];
-        if let Some(rest) = message.get_mut(1..) {
-            rest.copy_from_slice(bytes);
+        match self {
+            Self::Sha256(bytes) => KeyedDigest::of(&[b"sha256", bytes]),
+            Self::HmacSha256(bytes) => KeyedDigest::of(&[b"hmac-sha256", bytes]),
         }
-        KeyedDigest(process_key().digest(&message))
     }
 }
 
@@ -136,12 +127,6 @@ fn parse_hex(hex: &str) -> Option<[u8; 32]> {
 impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyDigest(redacted)")
-    }
-}
-
-impl fmt::Debug for KeyedDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyedDigest(redacted)")
     }
 }
 
@@ -184,7 +169,7 @@ impl ApiKeyAuthenticator {
             name: name.into(),
             places: build_places(&config.credentials)?,
             peppers: build_peppers(&config.peppers, context)?,
-            clock: context.clock.clone(),
+            clock: context.lasting.clock.clone(),
         })
     }
 

@@ -12,6 +12,7 @@ use crate::authentication::app_id::{AppIdAuthenticator, AppIdConfig};
 use crate::authentication::credential::CredentialPlace;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authentication::{ANONYMOUS, Authenticator};
 use crate::clock::Clock;
 use crate::config::findings::Findings;
@@ -65,10 +66,31 @@ pub struct BuildContext<'c> {
     pub reader: &'c mut Reader,
     /// Takes what is wrong.
     pub findings: &'c mut Findings,
-    /// The time of day for what is built.
+    /// What outlives them.
+    pub lasting: &'c Lasting,
+}
+
+/// What the authenticators of all revisions share.
+#[derive(Debug, Clone)]
+pub struct Lasting {
+    /// The time of day.
     pub clock: Clock,
-    /// The key sources of the process.
-    pub key_sources: &'c KeySources,
+    /// Where keys are fetched from.
+    pub key_sources: KeySources,
+    /// Tokens that were seen before.
+    pub verified_tokens: VerifiedTokens,
+}
+
+impl Lasting {
+    /// For commands that judge without serving: nothing is fetched and nothing is remembered.
+    #[must_use]
+    pub fn offline(clock: Clock) -> Self {
+        Self {
+            clock,
+            key_sources: KeySources::offline(),
+            verified_tokens: VerifiedTokens::new(0),
+        }
+    }
 }
 
 /// Finds what is wrong with each authenticator and with all of them together, without reading
@@ -103,8 +125,7 @@ pub fn build_all(
             let mut context = BuildContext {
                 reader: context.reader,
                 findings,
-                clock: context.clock.clone(),
-                key_sources: context.key_sources,
+                lasting: context.lasting,
             };
             config.build(name, &shared, &mut context)
         });

@@ -3,6 +3,7 @@
 //! The order: size and form, whose token it is, header, key, signature, and only then claims. A
 //! token that is nobody's here is left to the next authenticator; one that is this issuer's and
 //! does not hold ends the search. Key and algorithm come from the configuration, never the token.
+//! A token whose signature held before is judged again on its times alone ([`super::verified_tokens`]).
 
 mod build;
 mod check;
@@ -22,6 +23,7 @@ use crate::authentication::key_set::{KeySet, NoKey};
 use crate::authentication::principal::{
     ClientIdentity, Identity, Method, Principal, SubscriptionSource,
 };
+use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
 use crate::authentication::{Challenge, Outcome};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::DownstreamRequest;
@@ -39,13 +41,14 @@ pub struct JwtAuthenticator {
     keys: Keys,
     rules: ClaimRules,
     subscriptions: SubscriptionSource,
+    seen: OwnTokens,
     clock: Clock,
 }
 
 /// Where the keys come from.
 enum Keys {
     /// They were read with the configuration.
-    Fixed(KeySet),
+    Fixed(Arc<KeySet>),
     /// A task fetches them.
     Fetched(Arc<KeySource>),
 }
@@ -130,7 +133,17 @@ impl JwtAuthenticator {
                 "user name and password, no token",
             );
         };
-        let token = match UnverifiedToken::parse(text, self.max_token) {
+        // before anything is computed over it
+        if text.len() > self.max_token {
+            return not_mine(Reason::CredentialInvalid, "it is longer than tokens may be");
+        }
+        if let Some(seen) = self.seen.find(text).filter(|seen| self.still_holds(seen)) {
+            let timely = self
+                .rules
+                .judge_times(seen.times, self.clock.unix_seconds());
+            return self.outcome(timely.map(|()| Arc::clone(&seen.identity)));
+        }
+        let token = match UnverifiedToken::parse(text) {
             Ok(token) => token,
             Err(why) => return not_mine(Reason::CredentialInvalid, why),
         };
@@ -140,26 +153,34 @@ impl JwtAuthenticator {
         if self.issuer_is_shared && !self.rules.audience.matches(&token.unverified_claims) {
             return not_mine(Reason::AudienceMismatch, "a token for another audience");
         }
-        match self.verify(token).await {
+        self.outcome(self.verify(token).await)
+    }
+
+    fn outcome(&self, verified: Result<Arc<Identity>, JwtError>) -> Outcome {
+        match verified {
             Ok(identity) => Outcome::Verified(self.principal(identity)),
             Err(error) => Outcome::Stopped(error.into()),
         }
     }
 
-    async fn verify(&self, token: UnverifiedToken<'_>) -> Result<Identity, JwtError> {
+    /// Whether the keys that `seen` was verified with are still in force.
+    fn still_holds(&self, seen: &VerifiedToken) -> bool {
+        match &self.keys {
+            Keys::Fixed(_) => true,
+            Keys::Fetched(source) => source.still_holds(&seen.keys),
+        }
+    }
+
+    async fn verify(&self, token: UnverifiedToken<'_>) -> Result<Arc<Identity>, JwtError> {
         let header = token.header(&self.types).map_err(JwtError::Header)?;
         // RFC 8725 section 3.1: what the configuration allows, and what the key is for
         let algorithm = header.unverified_algorithm;
         if !self.algorithms.contains(&algorithm) {
             return Err(JwtError::Algorithm(algorithm));
         }
-        let fetched;
         let keys = match &self.keys {
-            Keys::Fixed(keys) => keys,
-            Keys::Fetched(source) => {
-                fetched = source.keys(header.unverified_key_id).await?;
-                &fetched
-            }
+            Keys::Fixed(keys) => Arc::clone(keys),
+            Keys::Fetched(source) => source.keys(header.unverified_key_id).await?,
         };
         let key =
             keys.find(header.unverified_key_id, algorithm)
@@ -171,11 +192,26 @@ impl JwtAuthenticator {
         if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
             return Err(JwtError::Signature);
         }
-        let claims = token.unverified_claims;
-        self.rules.judge(claims, self.clock.unix_seconds())
+        let (text, claims) = (token.text, token.unverified_claims);
+        let times = Times::read(&claims)?;
+        let timely = self.rules.judge_times(times, self.clock.unix_seconds());
+        match (timely, self.rules.identify(claims, times)) {
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+            (timely, Ok(identity)) => {
+                // also where it has expired: the next time, that is told without its signature
+                let identity = Arc::new(identity);
+                let found = VerifiedToken {
+                    identity: Arc::clone(&identity),
+                    times,
+                    keys,
+                };
+                self.seen.remember(text, found);
+                timely.map(|()| identity)
+            }
+        }
     }
 
-    fn principal(&self, identity: Identity) -> Principal {
+    fn principal(&self, identity: Arc<Identity>) -> Principal {
         Principal {
             authenticator: Arc::clone(&self.name),
             method: Method::Jwt,
@@ -183,7 +219,7 @@ impl JwtAuthenticator {
                 Some(_) => ClientIdentity::Client,
                 None => ClientIdentity::None,
             },
-            identity: Arc::new(identity),
+            identity,
             subscriptions: self.subscriptions,
         }
     }

@@ -159,6 +159,15 @@ impl KeySource {
         }
     }
 
+    /// Whether [`KeySource::keys`] would give these very keys for a token that they verified.
+    #[must_use]
+    pub fn still_holds(&self, keys: &Arc<KeySet>) -> bool {
+        let known = self.shared.known.load();
+        known.loaded.as_ref().is_some_and(|(current, at)| {
+            Arc::ptr_eq(current, keys) && at.elapsed() <= self.shared.config.max_stale
+        })
+    }
+
     /// What the admin API tells of it.
     #[must_use]
     pub fn status(&self) -> KeySourceStatus {
@@ -249,8 +258,16 @@ impl Shared {
     }
 
     /// Records how a fetch ended, and lets those go on who waited for it.
+    /// The set in use, where `fetched` is the same: what was verified with it still holds.
+    fn same_or(&self, fetched: Arc<KeySet>) -> Arc<KeySet> {
+        match &self.known.load().loaded {
+            Some((keys, _)) if keys.is_of_same_document(&fetched) => Arc::clone(keys),
+            Some(_) | None => fetched,
+        }
+    }
+
     fn publish(&self, fetch: u64, result: Result<Arc<KeySet>, Arc<str>>) {
-        let known = match result {
+        let known = match result.map(|keys| self.same_or(keys)) {
             Ok(keys) => Known {
                 loaded: Some((keys, Instant::now())),
                 last: LastFetch::Succeeded,

@@ -13,7 +13,7 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use serde_json::Value;
 
 use crate::authentication::algorithm::{Algorithm, Family, RsaParts};
-use crate::secret::Secret;
+use crate::secret::{Secret, sha256};
 
 /// The most keys that a set may have.
 pub const MAX_KEYS: usize = 100;
@@ -27,6 +27,8 @@ pub struct KeySet {
     keys: Vec<Key>,
     ids: KeyIds,
     skipped: Vec<String>,
+    /// Of the document that it was read from, where that may come again.
+    document_digest: Option<[u8; 32]>,
 }
 
 /// Whether key ids count.
@@ -92,7 +94,15 @@ impl KeySet {
     /// # Errors
     /// Where the set as a whole cannot be trusted.
     pub fn from_jwks(document: &Value) -> Result<Self, KeySetError> {
-        jwk::read_set(document)
+        let mut keys = jwk::read_set(document)?;
+        keys.document_digest = Some(sha256(document.to_string().as_bytes()));
+        Ok(keys)
+    }
+
+    /// Whether both were read from the same document.
+    #[must_use]
+    pub fn is_of_same_document(&self, other: &Self) -> bool {
+        self.document_digest.is_some() && self.document_digest == other.document_digest
     }
 
     /// Reads the one public key, or the key of the first certificate, of a PEM text.
@@ -135,6 +145,7 @@ impl KeySet {
             }],
             ids: KeyIds::Ignored,
             skipped: Vec::new(),
+            document_digest: None,
         }
     }
 

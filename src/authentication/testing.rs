@@ -20,8 +20,11 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::RSAPublicKey;
 
 use crate::authentication::algorithm::Algorithm;
-use crate::authentication::config::{AuthenticatorConfigs, BuildContext, build_all, check_all};
+use crate::authentication::config::{
+    AuthenticatorConfigs, BuildContext, Lasting, build_all, check_all,
+};
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authentication::{Authenticator, Outcome};
 use crate::check::decision::{FaultReason, Reason, Stop};
 use crate::check::request::{Decoded, DownstreamRequest, decode};
@@ -201,8 +204,11 @@ pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticato
     let mut context = BuildContext {
         reader: &mut reader,
         findings: &mut findings,
-        clock: Clock::at(NOW),
-        key_sources: sources,
+        lasting: &Lasting {
+            clock: Clock::at(NOW),
+            key_sources: sources.clone(),
+            verified_tokens: VerifiedTokens::new(1024 * 1024),
+        },
     };
     let built = build_all(&configs, &mut context);
     built.unwrap_or_else(|| panic!("{:?}", findings.found()))

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::authentication::api_key::{KeyDigest, KeyedDigest};
+use crate::authentication::api_key::KeyDigest;
 use crate::catalog::model::{Api, ApiIndex, Application, ApplicationIndex};
+use crate::secret::KeyedDigest;
 
 /// What finds applications and Apis.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::app::{install_cryptography, load_catalog};
-use crate::authentication::key_refresh::KeySources;
+use crate::authentication::config::Lasting;
 use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
     // what the catalog warns of is logged where it is built
     let log_warnings = tracing_subscriber::registry().with(Warnings);
     let (sync, _) = tracing::subscriber::with_default(log_warnings, || {
-        load_catalog(loaded, KeySources::offline(), Clock::system())
+        load_catalog(loaded, Lasting::offline(Clock::system()))
     })?;
     let status = sync.status();
     print(&format!(

@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::app::{install_cryptography, load_catalog};
+use crate::authentication::config::Lasting;
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::catalog::model::Direction;
@@ -77,11 +78,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         .build()?;
     let decision_header = loaded.config.checks.decision_header();
     let snapshot = runtime.block_on(async {
-        let key_sources = match args.online {
-            true => KeySources::online(Tasks::new(), Readiness::new()),
-            false => KeySources::offline(),
-        };
-        let (_sync, snapshot) = load_catalog(loaded, key_sources, clock.clone())?;
+        let mut lasting = Lasting::offline(clock.clone());
+        if args.online {
+            lasting.key_sources = KeySources::online(Tasks::new(), Readiness::new());
+        }
+        let (_sync, snapshot) = load_catalog(loaded, lasting)?;
         anyhow::Ok(snapshot)
     })?;
     let checker = Checker::new(Authorization::new(clock), decision_header);

@@ -19,6 +19,9 @@ pub struct ChecksConfig {
     pub max_concurrent: usize,
     /// The largest check; a larger one is denied.
     pub max_message: ByteSize,
+    /// How much memory tokens may take that were verified before, so that each signature is
+    /// verified once; 0 remembers none. A token takes some 3 KiB.
+    pub verified_tokens: ByteSize,
     /// The header of the answer that carries the decision id; `none` leaves it out.
     pub decision_header: String,
     /// How long readiness waits for key sets that have not been had yet.
@@ -36,6 +39,7 @@ impl Default for ChecksConfig {
             deadline: HumanDuration(Duration::from_millis(400)),
             max_concurrent: 10_000,
             max_message: ByteSize(256 * 1024),
+            verified_tokens: ByteSize(32 * 1024 * 1024),
             decision_header: "x-decision-id".to_owned(),
             startup_grace: HumanDuration(Duration::from_secs(30)),
             drain_delay: HumanDuration(Duration::from_secs(5)),

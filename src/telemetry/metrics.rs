@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
@@ -59,6 +60,8 @@ struct Inner {
     catalog_info: Family<RevisionLabels, Gauge>,
     key_set_age: Family<IssuerLabels, FloatGauge>,
     keys: Family<IssuerLabels, Gauge>,
+    verified_tokens: Gauge,
+    verified_tokens_bytes: Gauge,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -224,6 +227,13 @@ impl Metrics {
         }
     }
 
+    /// Tells how many tokens are remembered, and what they take.
+    pub fn set_verified_tokens(&self, tokens: &VerifiedTokens) {
+        self.inner.verified_tokens.set(whole(tokens.len()));
+        let bytes = i64::try_from(tokens.bytes()).unwrap_or(i64::MAX);
+        self.inner.verified_tokens_bytes.set(bytes);
+    }
+
     /// Tells, each time that metrics are asked for, when the tasks that ran at least once last
     /// succeeded, and of no other task; 0 for one that never did.
     pub fn follow_tasks(&self, tasks: Tasks) {
@@ -295,6 +305,9 @@ impl Inner {
             catalog_info: declare.metric(declaration::CATALOG_INFO, Family::default()),
             key_set_age: declare.metric(declaration::KEY_SET_AGE, Family::default()),
             keys: declare.metric(declaration::KEY_SET_KEYS, Family::default()),
+            verified_tokens: declare.metric(declaration::VERIFIED_TOKENS, Gauge::default()),
+            verified_tokens_bytes: declare
+                .metric(declaration::VERIFIED_TOKENS_BYTES, Gauge::default()),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

@@ -1,6 +1,7 @@
 //! A [`JwtConfig`] becomes a [`JwtAuthenticator`]: its files are read and its key source started.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -55,7 +56,8 @@ impl JwtConfig {
                 SubscriptionsConfig::Token => SubscriptionSource::Token,
                 SubscriptionsConfig::TokenThenCatalog => SubscriptionSource::TokenThenCatalog,
             },
-            clock: context.clock.clone(),
+            seen: context.lasting.verified_tokens.of_next_authenticator(),
+            clock: context.lasting.clock.clone(),
         })
     }
 
@@ -73,19 +75,19 @@ impl JwtConfig {
                 let address = Url::parse(address).ok()?;
                 self.build_source(KeyPlace::Jwks(address), context)
             }
-            KeysConfig::Jwks(document) => KeySet::from_jwks(document).ok().map(Keys::Fixed),
+            KeysConfig::Jwks(document) => KeySet::from_jwks(document).ok().map(fixed),
             KeysConfig::JwksFile(path) => findings.within("keys.jwksFile", |findings| {
                 let bytes = found(reader.read(path, MAX_BYTES), findings)?;
                 let document = found(crate::json::parse(&bytes), findings)?;
-                report_keys(KeySet::from_jwks(&document), findings).map(Keys::Fixed)
+                report_keys(KeySet::from_jwks(&document), findings).map(fixed)
             }),
             KeysConfig::PemFile(path) => findings.within("keys.pemFile", |findings| {
                 let text = found(reader.read(path, MAX_BYTES), findings)?;
-                report_keys(KeySet::from_pem(&text), findings).map(Keys::Fixed)
+                report_keys(KeySet::from_pem(&text), findings).map(fixed)
             }),
             KeysConfig::Secret(source) => findings.within("keys.secret", |findings| {
                 let secret = found(source.load(reader), findings)?;
-                report_keys(KeySet::from_secret(&secret, algorithms), findings).map(Keys::Fixed)
+                report_keys(KeySet::from_secret(&secret, algorithms), findings).map(fixed)
             }),
         }
     }
@@ -103,7 +105,7 @@ impl JwtConfig {
             max_stale: or(self.max_stale, DEFAULT_MAX_STALE),
             unknown_key_cooldown: or(self.unknown_key_cooldown, DEFAULT_COOLDOWN),
         };
-        let started = context.key_sources.get_or_start(config);
+        let started = context.lasting.key_sources.get_or_start(config);
         context
             .findings
             .within("keys", |findings| found(started, findings))
@@ -149,6 +151,10 @@ impl JwtConfig {
             application: application.then(|| one(&claims.application, "application")),
         }
     }
+}
+
+fn fixed(keys: KeySet) -> Keys {
+    Keys::Fixed(Arc::new(keys))
 }
 
 /// `result`, or what is wrong with it.

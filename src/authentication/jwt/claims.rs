@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::JwtError;
 use crate::authentication::principal::{ClaimedApplication, ClaimedSubscription, Identity};
+use crate::authentication::verified_tokens::Times;
 
 /// The longest text of a claim that names someone, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
@@ -95,10 +96,28 @@ impl AudienceRule {
     }
 }
 
+impl Times {
+    /// Reads them; a token without `exp` is refused.
+    pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, JwtError> {
+        let Some(expires) = date(claims, "exp")? else {
+            return Err(JwtError::Claim("exp".into(), "missing"));
+        };
+        Ok(Self {
+            expires,
+            not_before: date(claims, "nbf")?,
+            issued: date(claims, "iat")?,
+        })
+    }
+}
+
 impl ClaimRules {
-    /// Judges claims whose signature held, at `now`.
-    pub(super) fn judge(&self, claims: Map<String, Value>, now: i64) -> Result<Identity, JwtError> {
-        self.judge_times(&claims, now)?;
+    /// Judges all of the claims of a token that does not change with time.
+    pub(super) fn identify(
+        &self,
+        claims: Map<String, Value>,
+        times: Times,
+    ) -> Result<Identity, JwtError> {
+        self.judge_lifetime(times)?;
         // RFC 7519 section 4.1.1: one text, equal to the issuer that has the key
         if claims.get("iss").and_then(Value::as_str) != Some(&*self.issuer) {
             return Err(JwtError::Claim("iss".into(), "another"));
@@ -148,31 +167,34 @@ impl ClaimRules {
         })
     }
 
-    /// RFC 7519 sections 4.1.4 to 4.1.6; the leeway counts once, for each of them.
-    fn judge_times(&self, claims: &Map<String, Value>, now: i64) -> Result<(), JwtError> {
-        let Some(expires) = date(claims, "exp")? else {
-            return Err(JwtError::Claim("exp".into(), "missing"));
-        };
-        let (not_before, issued) = (date(claims, "nbf")?, date(claims, "iat")?);
-        if now.saturating_sub(self.leeway_seconds) >= expires {
+    /// Judges when a token may be used, at `now` (RFC 7519 sections 4.1.4 to 4.1.6); the leeway
+    /// counts once, for each of them.
+    pub(super) fn judge_times(&self, times: Times, now: i64) -> Result<(), JwtError> {
+        if now.saturating_sub(self.leeway_seconds) >= times.expires {
             return Err(JwtError::Expired);
         }
         let soon = now.saturating_add(self.leeway_seconds);
-        if not_before.is_some_and(|begin| begin > soon) {
+        if times.not_before.is_some_and(|begin| begin > soon) {
             return Err(JwtError::NotYetValid("nbf"));
         }
-        if issued.is_some_and(|issued| issued > soon) {
+        if times.issued.is_some_and(|issued| issued > soon) {
             return Err(JwtError::NotYetValid("iat"));
         }
+        Ok(())
+    }
+
+    fn judge_lifetime(&self, times: Times) -> Result<(), JwtError> {
         let Some(most) = self.max_lifetime_seconds else {
             return Ok(());
         };
-        let issued = issued.ok_or_else(|| JwtError::Claim("iat".into(), "missing"))?;
-        if expires.saturating_sub(issued) > most {
-            return Err(JwtError::Claim(
-                "exp".into(),
-                "further from `iat` than allowed",
-            ));
+        let missing = || JwtError::Claim("iat".into(), "missing");
+        if times
+            .expires
+            .saturating_sub(times.issued.ok_or_else(missing)?)
+            > most
+        {
+            let why = "further from `iat` than allowed";
+            return Err(JwtError::Claim("exp".into(), why));
         }
         Ok(())
     }

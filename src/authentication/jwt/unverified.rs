@@ -18,6 +18,7 @@ const DEFAULT_TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// A token in compact form, decoded and not verified.
 pub(super) struct UnverifiedToken<'t> {
+    pub text: &'t str,
     /// What the signature is over (RFC 7515 section 5.2).
     pub signing_input: &'t str,
     pub unverified_header: Map<String, Value>,
@@ -42,12 +43,8 @@ pub(super) enum TokenTypes {
 }
 
 impl<'t> UnverifiedToken<'t> {
-    /// Reads `token`, which has `limit` bytes at most.
-    pub(super) fn parse(token: &'t str, limit: usize) -> Result<Self, &'static str> {
-        // before anything is decoded
-        if token.len() > limit {
-            return Err("it is longer than tokens may be");
-        }
+    /// Reads `token`, whose length has been found to be allowed.
+    pub(super) fn parse(token: &'t str) -> Result<Self, &'static str> {
         // RFC 7515 section 3.1: three parts, none of them empty
         let (signing_input, signature) = token.rsplit_once('.').ok_or("it has no parts")?;
         let (header, claims) = signing_input.split_once('.').ok_or("it has two parts")?;
@@ -66,6 +63,7 @@ impl<'t> UnverifiedToken<'t> {
         }
         let object = |bytes: &[u8], why| json::parse_object(bytes).map_err(|_| why);
         Ok(Self {
+            text: token,
             signing_input,
             unverified_header: object(&header, "its header is no JSON object of one meaning")?,
             unverified_claims: object(

@@ -97,6 +97,7 @@ pub(super) fn read_set(document: &Value) -> Result<KeySet, KeySetError> {
         keys: admitted.into_iter().map(|admitted| admitted.key).collect(),
         ids: KeyIds::Matter,
         skipped,
+        document_digest: None,
     })
 }
 

@@ -47,6 +47,10 @@ declarations! {
         "Time since the keys were last fetched with success; `issuer` is the name of the key set: `keys of` and the issuer, or the URL of the set, as in `GET /v1/key-sets`";
     KEY_SET_KEYS = "gauge" "portcullis_key_set_keys" ["issuer"],
         "Usable keys; `issuer` as above";
+    VERIFIED_TOKENS = "gauge" "portcullis_verified_tokens" [],
+        "Tokens that are remembered, so that their signature is not verified again";
+    VERIFIED_TOKENS_BYTES = "gauge" "portcullis_verified_tokens_bytes" [],
+        "What they take, about; `checks.verifiedTokens` is the most";
     TASK_SUCCESS = "gauge" "portcullis_task_last_success_timestamp_seconds" ["task"],
         "When the background task last succeeded, in seconds since 1970; 0 where it never did";
     USAGE_DROPPED = "counter" "portcullis_usage_dropped_total" [],

@@ -1,0 +1,180 @@
+//! Tokens whose signature held before, so that it need not be verified again.
+//!
+//! What is remembered is what cannot change while the token's keys and its authenticator's
+//! configuration stay: its claims. Times, keys, subscription and scopes are judged on each request.
+//
+// INVARIANT: a token is found again only as a whole, by the authenticator that verified it, and
+// while its keys are still those that its issuer publishes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+
+use crate::authentication::key_set::KeySet;
+use crate::authentication::principal::Identity;
+use crate::cache::Cache;
+use crate::secret::KeyedDigest;
+
+/// The tokens that were verified, of all authenticators; clones share them.
+#[derive(Debug, Clone)]
+pub struct VerifiedTokens {
+    cache: Cache<VerifiedToken>,
+    authenticators: Arc<AtomicU64>,
+}
+
+/// The verified tokens of one authenticator, as it is configured now. One that a reload builds does
+/// not find what another has verified.
+#[derive(Debug)]
+pub(super) struct OwnTokens {
+    cache: Cache<VerifiedToken>,
+    authenticator: [u8; 8],
+}
+
+/// A token whose signature held.
+#[derive(Debug)]
+pub(super) struct VerifiedToken {
+    pub identity: Arc<Identity>,
+    pub times: Times,
+    /// The keys that it was verified with.
+    pub keys: Arc<KeySet>,
+}
+
+/// When a token may be used, in seconds since 1970 (RFC 7519 sections 4.1.4 to 4.1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub expires: i64,
+    pub not_before: Option<i64>,
+    pub issued: Option<i64>,
+}
+
+impl VerifiedTokens {
+    /// Remembers tokens in `max_bytes` at most; none, where that is 0.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            cache: Cache::new(max_bytes),
+            authenticators: Arc::default(),
+        }
+    }
+
+    /// How many tokens are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
+    /// How many bytes they take, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    /// Those of an authenticator that is being built.
+    pub(super) fn of_next_authenticator(&self) -> OwnTokens {
+        let number = self.authenticators.fetch_add(1, Ordering::Relaxed);
+        OwnTokens {
+            cache: self.cache.clone(),
+            authenticator: number.to_le_bytes(),
+        }
+    }
+}
+
+impl OwnTokens {
+    /// What `token` was found to be.
+    pub(super) fn find(&self, token: &str) -> Option<Arc<VerifiedToken>> {
+        if self.cache.is_off() {
+            return None;
+        }
+        self.cache.get(self.key(token))
+    }
+
+    /// Remembers what `token` was found to be.
+    pub(super) fn remember(&self, token: &str, found: VerifiedToken) {
+        let bytes = size_of::<VerifiedToken>() + identity_bytes(&found.identity);
+        self.cache.insert(self.key(token), Arc::new(found), bytes);
+    }
+
+    fn key(&self, token: &str) -> KeyedDigest {
+        KeyedDigest::of(&[&self.authenticator, token.as_bytes()])
+    }
+}
+
+/// What an allocation takes beside its content.
+const ALLOCATION_BYTES: usize = 16;
+
+fn identity_bytes(identity: &Identity) -> usize {
+    let text = |text: &str| text.len() + ALLOCATION_BYTES;
+    let texts = [&identity.subject, &identity.client_id];
+    let named: usize = texts.into_iter().flatten().map(|one| text(one)).sum();
+    let scopes: usize = identity.scopes.iter().map(|one| text(one) + 16).sum();
+    let apis = identity.subscribed_apis.iter().flatten();
+    let apis: usize = apis.map(|api| 128 + text(&api.name)).sum();
+    size_of::<Identity>() + named + scopes + apis + value_bytes(&identity.claims)
+}
+
+fn value_bytes(value: &Value) -> usize {
+    /// A node of the tree that objects are; it holds up to 11 members, and half of that on average.
+    const NODE_BYTES: usize = 640;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() + ALLOCATION_BYTES,
+        Value::Array(items) => {
+            let content: usize = items.iter().map(value_bytes).sum();
+            items.len() * size_of::<Value>() + ALLOCATION_BYTES + content
+        }
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| {
+                name.len() + ALLOCATION_BYTES + value_bytes(value)
+            };
+            let content: usize = members.iter().map(member).sum();
+            members.len().div_ceil(6) * NODE_BYTES + content
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> VerifiedToken {
+        VerifiedToken {
+            identity: Arc::default(),
+            times: Times {
+                expires: 1,
+                not_before: None,
+                issued: None,
+            },
+            keys: Arc::new(KeySet::from_jwks(&serde_json::json!({"keys": []})).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_by_the_authenticator_that_verified_it_and_as_a_whole() {
+        let tokens = VerifiedTokens::new(1024 * 1024);
+        let (one, other) = (
+            tokens.of_next_authenticator(),
+            tokens.of_next_authenticator(),
+        );
+        one.remember("a.b.c", token());
+        assert!(one.find("a.b.c").is_some());
+        assert!(other.find("a.b.c").is_none());
+        for another in ["a.b.d", "a.b.", "a.b.cc", ""] {
+            assert!(one.find(another).is_none(), "{another}");
+        }
+        assert_eq!(tokens.len(), 1);
+    }
+
+    #[test]
+    fn large_claims_weigh_what_they_take() {
+        let claims = serde_json::json!({"a": ["x".repeat(5000)], "b": {"c": "d"}});
+        let bytes = value_bytes(&claims);
+        assert!((6000..8000).contains(&bytes), "{bytes}");
+    }
+}
