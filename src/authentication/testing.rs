@@ -197,6 +197,18 @@ pub(super) fn parse_section(section: &str) -> Result<AuthenticatorConfigs, Probl
 
 /// The authenticators of a section, which is fine.
 pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticators {
+    build_with(
+        section,
+        &Lasting {
+            clock: Clock::at(NOW),
+            key_sources: sources.clone(),
+            verified_tokens: VerifiedTokens::new(1024 * 1024),
+        },
+    )
+}
+
+/// The same, with what outlives them.
+pub(super) fn build_with(section: &str, lasting: &Lasting) -> Authenticators {
     let configs = parse_section(section).unwrap();
     let (mut reader, mut findings) = (Reader::new("."), Findings::new());
     check_all(&configs, &mut findings);
@@ -204,11 +216,7 @@ pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticato
     let mut context = BuildContext {
         reader: &mut reader,
         findings: &mut findings,
-        lasting: &Lasting {
-            clock: Clock::at(NOW),
-            key_sources: sources.clone(),
-            verified_tokens: VerifiedTokens::new(1024 * 1024),
-        },
+        lasting,
     };
     let built = build_all(&configs, &mut context);
     built.unwrap_or_else(|| panic!("{:?}", findings.found()))

@@ -1,5 +1,6 @@
 mod claims;
 mod keys;
+mod seen;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

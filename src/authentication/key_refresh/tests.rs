@@ -326,3 +326,34 @@ async fn an_unknown_key_is_a_denial_and_an_outage_a_fault() {
     let fault = Ended::Failed(FaultReason::DependencyUnavailable);
     assert_eq!(ended(&judge(&offline, &issuer, "ed").await), fault);
 }
+
+#[tokio::test]
+async fn a_token_seen_before_falls_with_its_key_and_stays_with_an_unchanged_set() {
+    let (_tasks, issuer, sources) = start(Mood::Serve).await;
+    let section = format!(
+        "a: {{ type: jwt, issuer: '{}', audiences: [orders], allowHttpIssuer: true, unknownKeyCooldown: 1s }}",
+        issuer.address
+    );
+    let a = build(&section, &sources);
+    assert_eq!(ended(&judge(&a, &issuer, "ed").await), Ended::Verified);
+    let source = sources.get_or_start(KeySourceConfig {
+        refresh_interval: Duration::from_secs(300),
+        max_stale: Duration::from_secs(24 * 3600),
+        unknown_key_cooldown: Duration::from_secs(1),
+        ..issuer.config()
+    });
+    let source = source.unwrap();
+    let before = source.keys(Some("ed")).await.unwrap();
+    // a fetch that finds the same document
+    let unknown = source.keys(Some("new")).await.unwrap();
+    assert_eq!(issuer.fetches(), 2);
+    assert!(Arc::ptr_eq(&before, &unknown) && source.still_holds(&before));
+    // and one that finds another, without the key
+    *issuer.keys.lock().unwrap() = json!({ "keys": [P256.jwk("new")] });
+    while !source.keys(Some("new")).await.unwrap().knows(Some("new")) {
+        tokio::task::yield_now().await;
+    }
+    assert!(!source.still_holds(&before));
+    let outcome = judge(&a, &issuer, "ed").await;
+    assert_eq!(ended(&outcome), Ended::Denied(Reason::KeyUnknown));
+}
