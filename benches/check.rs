@@ -20,12 +20,15 @@ use portcullis::authentication::api_key::KeyDigest;
 use portcullis::authentication::config::Lasting;
 use portcullis::authorization::Authorization;
 use portcullis::catalog::model::Direction;
+use portcullis::check::codec::Outgoing;
 use portcullis::check::request::decode;
 use portcullis::check::{Asking, Checker};
 use portcullis::clock::Clock;
 use portcullis::config::Config;
 use portcullis::routing::{ListenerRules, NoHttpRule, Unmatched};
 use portcullis::snapshot::Snapshot;
+use portcullis::telemetry::metrics::Metrics;
+use portcullis::usage::Recorder;
 use prost::Message as _;
 use tokio::runtime::Runtime;
 
@@ -67,18 +70,20 @@ impl Fixture {
         }
         let loaded = Config::load(&folder.path().join("portcullis.yaml"), Vec::new()).unwrap();
         let (_, snapshot) = load_catalog(loaded, Lasting::offline(Clock::system())).unwrap();
+        let metrics = Metrics::new(Clock::system().now());
+        let (recorder, _) = Recorder::collecting(metrics, Clock::system());
         Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap(),
-            checker: Checker::new(Authorization::new(Clock::system()), None),
+            checker: Checker::new(Authorization::new(Clock::system()), None, recorder),
             snapshot,
             listener: "inbound".into(),
         }
     }
 
-    fn check(&self, message: &Bytes) -> Bytes {
+    fn check(&self, message: &Bytes) -> Outgoing {
         let asking = Asking {
             listener: Arc::clone(&self.listener),
             rules: RULES,
@@ -86,7 +91,7 @@ impl Fixture {
             budget: Duration::from_secs(1),
         };
         let check = self.checker.check(&self.snapshot, message.clone(), &asking);
-        self.runtime.block_on(check).message
+        self.runtime.block_on(check).0
     }
 }
 

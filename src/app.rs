@@ -285,9 +285,12 @@ impl Parts {
     fn shared(&self, authorization: Authorization) -> Arc<Shared> {
         let checks = &self.config.checks;
         Arc::new(Shared {
-            checker: Checker::new(authorization, checks.decision_header()),
+            checker: Checker::new(
+                authorization,
+                checks.decision_header(),
+                self.recorder.clone(),
+            ),
             snapshots: self.snapshots.clone(),
-            recorder: self.recorder.clone(),
             slots: Semaphore::new(checks.max_concurrent.min(Semaphore::MAX_PERMITS)),
             deadline: checks.deadline.0,
             max_message: checks.max_message.0,

@@ -19,14 +19,13 @@ mod testing;
 pub mod verified_tokens;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
 use crate::authentication::credential::CredentialPlace;
 use crate::authentication::jwt::JwtAuthenticator;
 use crate::authentication::principal::{
-    Caller, ClientIdentity, Identity, Method, Principal, SubscriptionSource,
+    Caller, ClientIdentity, Method, Principal, SubscriptionSource,
 };
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
@@ -51,20 +50,20 @@ pub enum Authenticator {
 
 /// What an authenticator makes of a request.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<'s> {
     /// The request carries no credential in this authenticator's places.
     Absent,
     /// There is a credential, but another authenticator's; the denial is what to say if nobody
     /// claims it.
     NotMine(Denial),
     /// The credential holds.
-    Verified(Principal),
+    Verified(Principal<'s>),
     /// The credential is this authenticator's and does not hold, or we cannot find out.
     Stopped(Stop),
 }
 
 impl Authenticator {
-    async fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome {
+    async fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome<'_> {
         match self {
             Self::Jwt(jwt) => jwt.authenticate(request).await,
             Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
@@ -144,9 +143,12 @@ impl Challenge {
 ///
 /// # Errors
 /// The denial of the authenticator that the credential belongs to, or `credential_missing`.
-pub async fn authenticate(route: &Route<'_>, request: &DownstreamRequest) -> Result<Caller, Stop> {
+pub async fn authenticate<'s>(
+    route: &Route<'s>,
+    request: &DownstreamRequest,
+) -> Result<Caller<'s>, Stop> {
     let mut unclaimed: Option<Denial> = None;
-    let mut everybody: Option<Principal> = None;
+    let mut everybody: Option<Principal<'s>> = None;
     for authenticator in route.authenticators() {
         let outcome = authenticator.authenticate(request, route.catalog()).await;
         explain(authenticator, &outcome);
@@ -185,7 +187,7 @@ fn closest(before: Option<Denial>, next: Denial) -> Denial {
 }
 
 /// Tells `explain` what an authenticator did: places and reasons, never a credential or a claim.
-fn explain(authenticator: &Authenticator, outcome: &Outcome) {
+fn explain(authenticator: &Authenticator, outcome: &Outcome<'_>) {
     if !tracing::enabled!(target: "portcullis::explain", tracing::Level::TRACE) {
         return;
     }
@@ -220,12 +222,12 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome) {
     );
 }
 
-fn anonymous() -> Principal {
+fn anonymous() -> Principal<'static> {
     Principal {
-        authenticator: ANONYMOUS.into(),
+        authenticator: ANONYMOUS,
         method: Method::Anonymous,
         client: ClientIdentity::None,
-        identity: Arc::new(Identity::default()),
+        identity: None,
         subscriptions: SubscriptionSource::Catalog,
     }
 }

@@ -9,41 +9,53 @@ pub mod registry;
 pub mod scope;
 pub mod subscription;
 
-use std::sync::Arc;
-
 use crate::authentication::principal::{Caller, Principal};
 use crate::authorization::registry::Registry;
-use crate::authorization::subscription::Standing;
-use crate::check::decision::{CallerSummary, Stop};
+use crate::authorization::subscription::{Refused, Standing};
+use crate::check::decision::Stop;
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
 use crate::routing::Route;
+use crate::usage::CallerRecord;
 
 /// Proof that authorization passed.
 #[derive(Debug)]
-pub struct Permit {
-    principal: Principal,
-    standing: Standing,
-    caller: Arc<CallerSummary>,
+pub struct Permit<'s> {
+    principal: Principal<'s>,
+    standing: Standing<'s>,
 }
 
-impl Permit {
+impl<'s> Permit<'s> {
     /// Who calls.
     #[must_use]
-    pub fn principal(&self) -> &Principal {
+    pub fn principal(&self) -> &Principal<'s> {
         &self.principal
     }
 
     /// The application and subscription.
     #[must_use]
-    pub fn standing(&self) -> &Standing {
+    pub fn standing(&self) -> &Standing<'s> {
         &self.standing
     }
 
     /// Who calls, as logs tell it.
     #[must_use]
-    pub fn caller(&self) -> &Arc<CallerSummary> {
-        &self.caller
+    pub fn caller(&self) -> CallerRecord<&str> {
+        CallerRecord {
+            application: self.standing.application_id(),
+            plan: self.standing.plan(),
+            ..verified(&self.principal)
+        }
+    }
+}
+
+/// What is told about a caller of whom no more is known than the credential says.
+fn verified<'p>(principal: &'p Principal<'_>) -> CallerRecord<&'p str> {
+    CallerRecord {
+        authenticator: Some(principal.authenticator()),
+        subject: principal.identity().subject.as_deref(),
+        application: None,
+        plan: None,
     }
 }
 
@@ -64,35 +76,35 @@ impl Authorization {
     ///
     /// # Errors
     /// A denial that says which of application, subscription and scopes refuses it.
-    pub async fn authorize(
+    pub async fn authorize<'s>(
         &self,
-        route: &Route<'_>,
+        route: &Route<'s>,
         _request: &DownstreamRequest,
-        caller: Caller,
-    ) -> Result<Permit, Stop> {
+        caller: Caller<'s>,
+    ) -> Result<Permit<'s>, Stop> {
         let Caller::Verified(principal) = caller;
         let registry = Registry::of(route);
-        let standing = registry.standing(route, &principal, self.clock.now());
-        let caller = Arc::new(CallerSummary {
-            authenticator: Some(Arc::clone(principal.authenticator())),
-            subject: principal.identity().subject.clone(),
-            application: standing.as_ref().map_or_else(
-                |refused| refused.application.clone(),
-                |found| found.application_id(route),
-            ),
-            plan: standing
-                .as_ref()
-                .ok()
-                .and_then(|found| found.plan().cloned()),
-        });
-        let standing =
-            standing.map_err(|refused| refused.denial.with_caller(Arc::clone(&caller)))?;
-        scope::check(route, &principal)
-            .map_err(|denial| denial.with_caller(Arc::clone(&caller)))?;
-        Ok(Permit {
+        let standing = match registry.standing(route, &principal, self.clock.now()) {
+            Ok(standing) => standing,
+            Err(Refused {
+                denial,
+                application,
+            }) => {
+                let application = application.map(|application| application.id.as_str());
+                let caller = CallerRecord {
+                    application,
+                    ..verified(&principal)
+                };
+                return Err(denial.with_caller(&caller).into());
+            }
+        };
+        let permit = Permit {
             principal,
             standing,
-            caller,
-        })
+        };
+        match scope::check(route, &permit.principal) {
+            Ok(()) => Ok(permit),
+            Err(denial) => Err(denial.with_caller(&permit.caller()).into()),
+        }
     }
 }

@@ -19,7 +19,9 @@ pub mod request;
 pub mod response;
 pub mod service;
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,12 +36,14 @@ use crate::header::HeaderName;
 use crate::routing::{ListenerRules, Route, Routed, route};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Grant, augment};
+use crate::usage::Recorder;
 
 /// Decides checks.
 #[derive(Debug)]
 pub struct Checker {
     authorization: Authorization,
     decision_header: Option<HeaderName>,
+    recorder: Recorder,
 }
 
 /// By whom a check is asked, and how long the answer may take.
@@ -58,17 +62,23 @@ pub struct Asking {
 /// A decision about a request, and the route that it was made for where one was found.
 #[derive(Debug)]
 struct Judged<'s> {
-    decision: Decision,
+    decision: Decision<'s>,
     route: Option<Route<'s>>,
 }
 
 impl Checker {
-    /// Decides by these stages; answers tell the decision's id in `decision_header`.
+    /// Decides by these stages, and gives `recorder` a record of each decision. Answers tell the
+    /// decision's id in `decision_header`.
     #[must_use]
-    pub fn new(authorization: Authorization, decision_header: Option<HeaderName>) -> Self {
+    pub fn new(
+        authorization: Authorization,
+        decision_header: Option<HeaderName>,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             authorization,
             decision_header,
+            recorder,
         }
     }
 
@@ -98,26 +108,51 @@ impl Checker {
         self.respond(snapshot, &request, &judged, asking)
     }
 
-    async fn line(&self, route: &Route<'_>, request: &DownstreamRequest) -> Result<Grant, Stop> {
+    async fn line<'s>(
+        &self,
+        route: &Route<'s>,
+        request: &DownstreamRequest,
+    ) -> Result<Grant<'s>, Stop> {
         let caller = authenticate(route, request).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
         augment(route, request, permit).await
     }
 
-    async fn in_time(
+    async fn in_time<'s>(
         &self,
-        route: &Route<'_>,
+        route: &Route<'s>,
         request: &DownstreamRequest,
         asking: &Asking,
-    ) -> Decision {
-        let left = asking.budget.saturating_sub(asking.started.elapsed());
-        match tokio::time::timeout(left, self.line(route, request)).await {
+    ) -> Decision<'s> {
+        match asking.in_time(self.line(route, request)).await {
             Ok(Ok(grant)) => Decision::Allow(grant),
             Ok(Err(stop)) => stop.into(),
-            Err(_) => {
-                let why = anyhow::anyhow!("not decided within {:?}", asking.budget);
+            Err(late) => {
+                let why = anyhow::anyhow!("not decided within {:?}", late.budget);
                 Decision::Fail(Fault::new(FaultReason::Timeout, why))
             }
         }
+    }
+}
+
+/// The time is over.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    budget: Duration,
+}
+
+impl Asking {
+    /// Waits for `work` for as long as the answer may take. Where it need not wait, which is the
+    /// rule, no timer is set up.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+            return Ok(done);
+        }
+        let budget = self.budget;
+        let left = budget.saturating_sub(self.started.elapsed());
+        tokio::time::timeout(left, work)
+            .await
+            .map_err(|_| Late { budget })
     }
 }

@@ -111,16 +111,26 @@ impl HeaderValue {
     /// Where it is too long, holds a control character, or begins or ends with white space.
     pub fn parse(text: impl AsRef<str>) -> Result<Self, HeaderError> {
         let text = text.as_ref();
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Whether `text` can stand in a header.
+    ///
+    /// # Errors
+    /// As [`HeaderValue::parse`].
+    pub fn check(text: &str) -> Result<(), HeaderError> {
         if text.len() > MAX_VALUE_BYTES {
             return Err(HeaderError::TooLong);
         }
-        if text.chars().any(char::is_control) {
+        let plain = |byte: u8| matches!(byte, b' '..=b'~');
+        if !text.bytes().all(plain) && text.chars().any(char::is_control) {
             return Err(HeaderError::ControlCharacter);
         }
         if text.starts_with(' ') || text.ends_with(' ') {
             return Err(HeaderError::OuterSpace);
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// The value.

@@ -16,6 +16,7 @@ use crate::check::request::{DownstreamRequest, without_parameters};
 use crate::check::response::ApiAnswers;
 use crate::snapshot::{Admission, PreparedApi, Snapshot};
 use crate::upstream::mutations::PreparedMutations;
+use crate::usage::PermitCounter;
 
 /// What a listener lets pass without a permit, and which Apis it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,6 +269,12 @@ impl<'s> Route<'s> {
     #[must_use]
     pub fn credential_places(&self) -> &'s [CredentialPlace] {
         self.prepared.places()
+    }
+
+    /// Counts the permitted checks of its Api.
+    #[must_use]
+    pub fn permits(&self) -> &'s PermitCounter {
+        self.prepared.permits()
     }
 
     /// The removals of its Api.

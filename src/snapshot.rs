@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::authentication::Authenticator;
 use crate::authentication::credential::CredentialPlace;
@@ -15,6 +15,7 @@ use crate::catalog::model::{Api, ApiIndex, OperationIndex};
 use crate::check::response::ApiAnswers;
 use crate::secret::hexadecimal;
 use crate::upstream::mutations::{OwnedHeaders, PreparedMutations};
+use crate::usage::PermitCounter;
 
 /// The authenticators of the configuration, by name; `anonymous` is always among them.
 pub type Authenticators = HashMap<Arc<str>, Arc<Authenticator>>;
@@ -40,6 +41,7 @@ pub struct PreparedApi {
     operations: Vec<Option<Admission>>,
     mutations: PreparedMutations,
     places: Vec<CredentialPlace>,
+    permits: PermitCounter,
 }
 
 /// Who is asked about callers, and what callers are told about that.
@@ -124,7 +126,14 @@ impl PreparedApi {
             operations,
             mutations: PreparedMutations::of(api),
             places,
+            permits: PermitCounter::default(),
         }
+    }
+
+    /// Counts its permitted checks.
+    #[must_use]
+    pub fn permits(&self) -> &PermitCounter {
+        &self.permits
     }
 
     /// Every place where an authenticator of the Api or of one of its operations looks.
@@ -191,10 +200,17 @@ impl SnapshotReader {
         }
     }
 
-    /// The current snapshot.
+    /// The current snapshot, to keep.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// The current snapshot, for as long as one check takes. Threads that borrow it do not write
+    /// to a place that they share.
+    #[must_use]
+    pub fn borrow(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
     }
 
     /// Makes `next` the current snapshot. The one before is kept until [`SnapshotReader::sweep`].

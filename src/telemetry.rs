@@ -4,6 +4,7 @@ pub(crate) mod escape;
 pub mod logging;
 pub mod metrics;
 pub mod process;
+pub mod sharded;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

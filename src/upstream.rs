@@ -10,22 +10,20 @@ pub mod headers;
 pub mod mutations;
 pub mod template;
 
-use std::sync::Arc;
-
 use crate::authorization::Permit;
-use crate::check::decision::{CallerSummary, Stop};
+use crate::check::decision::Stop;
 use crate::check::exemption::Exemption;
 use crate::check::request::DownstreamRequest;
-use crate::header::HeaderName;
 use crate::routing::Route;
 use crate::upstream::mutations::Mutations;
+use crate::usage::CallerRecord;
 
 /// Leave to pass, with what changes on the way.
 #[derive(Debug)]
-pub struct Grant {
+pub struct Grant<'s> {
     ground: Ground,
-    mutations: Mutations,
-    caller: Option<Arc<CallerSummary>>,
+    mutations: Mutations<'s>,
+    permit: Option<Permit<'s>>,
 }
 
 /// Why a request may pass.
@@ -37,14 +35,14 @@ pub enum Ground {
     Exempt(Exemption),
 }
 
-impl Grant {
+impl<'s> Grant<'s> {
     /// The grant of an exemption, with the removals that are due.
     #[must_use]
-    pub fn exempt(exemption: Exemption, mutations: Mutations) -> Self {
+    pub fn exempt(exemption: Exemption, mutations: Mutations<'s>) -> Self {
         Self {
             ground: Ground::Exempt(exemption),
             mutations,
-            caller: None,
+            permit: None,
         }
     }
 
@@ -56,14 +54,14 @@ impl Grant {
 
     /// What changes on the way.
     #[must_use]
-    pub fn mutations(&self) -> &Mutations {
+    pub fn mutations(&self) -> &Mutations<'s> {
         &self.mutations
     }
 
     /// Who called.
     #[must_use]
-    pub fn caller(&self) -> Option<&Arc<CallerSummary>> {
-        self.caller.as_ref()
+    pub fn caller(&self) -> CallerRecord<&str> {
+        self.permit.as_ref().map(Permit::caller).unwrap_or_default()
     }
 }
 
@@ -76,22 +74,22 @@ fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
 ///
 /// # Errors
 /// `credential_invalid` where a claim that a header needs cannot stand in one.
-pub async fn augment(
-    route: &Route<'_>,
+pub async fn augment<'s>(
+    route: &Route<'s>,
     request: &DownstreamRequest,
-    permit: Permit,
-) -> Result<Grant, Stop> {
+    permit: Permit<'s>,
+) -> Result<Grant<'s>, Stop> {
     let mutations = headers::mutate(route, request, &permit)?;
     tracing::trace!(
         target: "portcullis::explain",
         stage = "augment",
-        set = listed(mutations.set_headers().iter().map(|(name, _)| name.as_str())),
-        removed = listed(mutations.removed_headers().iter().map(HeaderName::as_str)),
-        removed_from_query = listed(mutations.removed_query().iter().map(AsRef::as_ref)),
+        set = listed(mutations.set_headers().map(|(name, _)| name)),
+        removed = listed(mutations.removed_headers()),
+        removed_from_query = listed(mutations.removed_query()),
     );
     Ok(Grant {
         ground: Ground::Permit,
         mutations,
-        caller: Some(Arc::clone(permit.caller())),
+        permit: Some(permit),
     })
 }

@@ -194,7 +194,7 @@ impl ApiKeyAuthenticator {
     /// Finds the application of the key in `request`. An unknown key and one that has ended are
     /// the same to the caller.
     #[must_use]
-    pub fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome {
+    pub fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome<'_> {
         let refused = |why: &'static str| {
             Outcome::Stopped(Denial::new(Reason::CredentialInvalid, why).into())
         };

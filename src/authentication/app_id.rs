@@ -106,7 +106,7 @@ impl AppIdAuthenticator {
     /// Finds the application of the id in `request`. An unknown id and a wrong key are the same to
     /// the caller.
     #[must_use]
-    pub fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome {
+    pub fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome<'_> {
         let denial = |why: &'static str| Denial::new(Reason::CredentialInvalid, why);
         let id = CredentialPlace::find(&self.ids, request);
         let key = CredentialPlace::find(&self.keys, request);

@@ -118,7 +118,7 @@ impl JwtAuthenticator {
     }
 
     /// Verifies the token of `request`, if it has one of this issuer's.
-    pub async fn authenticate(&self, request: &DownstreamRequest) -> Outcome {
+    pub async fn authenticate(&self, request: &DownstreamRequest) -> Outcome<'_> {
         let credential = match CredentialPlace::find(&self.places, request) {
             Found::Absent => return Outcome::Absent,
             Found::One(credential) => credential,
@@ -156,7 +156,7 @@ impl JwtAuthenticator {
         self.outcome(self.verify(token).await)
     }
 
-    fn outcome(&self, verified: Result<Arc<Identity>, JwtError>) -> Outcome {
+    fn outcome(&self, verified: Result<Arc<Identity>, JwtError>) -> Outcome<'_> {
         match verified {
             Ok(identity) => Outcome::Verified(self.principal(identity)),
             Err(error) => Outcome::Stopped(error.into()),
@@ -211,15 +211,15 @@ impl JwtAuthenticator {
         }
     }
 
-    fn principal(&self, identity: Arc<Identity>) -> Principal {
+    fn principal(&self, identity: Arc<Identity>) -> Principal<'_> {
         Principal {
-            authenticator: Arc::clone(&self.name),
+            authenticator: &self.name,
             method: Method::Jwt,
             client: match identity.client_id {
                 Some(_) => ClientIdentity::Client,
                 None => ClientIdentity::None,
             },
-            identity,
+            identity: Some(identity),
             subscriptions: self.subscriptions,
         }
     }

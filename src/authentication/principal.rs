@@ -10,18 +10,19 @@ use crate::catalog::model::ApplicationIndex;
 
 /// The caller, as authentication leaves it to authorization.
 #[derive(Debug)]
-pub enum Caller {
+pub enum Caller<'s> {
     /// Verified here.
-    Verified(Principal),
+    Verified(Principal<'s>),
 }
 
 /// A verified identity: subject, application, scopes and claims.
 #[derive(Debug)]
-pub struct Principal {
-    pub(super) authenticator: Arc<str>,
+pub struct Principal<'s> {
+    pub(super) authenticator: &'s str,
     pub(super) method: Method,
     pub(super) client: ClientIdentity,
-    pub(super) identity: Arc<Identity>,
+    /// None where the credential says nothing about its bearer.
+    pub(super) identity: Option<Arc<Identity>>,
     pub(super) subscriptions: SubscriptionSource,
 }
 
@@ -115,26 +116,37 @@ pub enum SubscriptionSource {
     TokenThenCatalog,
 }
 
-impl Principal {
+/// Of a credential that says nothing.
+static NO_IDENTITY: Identity = Identity {
+    issuer: None,
+    subject: None,
+    client_id: None,
+    scopes: Vec::new(),
+    subscribed_apis: None,
+    claimed_application: None,
+    claims: Value::Null,
+};
+
+impl<'s> Principal<'s> {
     /// Who shows a credential of the application at `at`, which says nothing else.
     pub(super) fn of_application(
-        authenticator: &Arc<str>,
+        authenticator: &'s str,
         method: Method,
         at: ApplicationIndex,
     ) -> Self {
         Self {
-            authenticator: Arc::clone(authenticator),
+            authenticator,
             method,
             client: ClientIdentity::Application(at),
-            identity: Arc::new(Identity::default()),
+            identity: None,
             subscriptions: SubscriptionSource::Catalog,
         }
     }
 
     /// The name of the authenticator that verified it.
     #[must_use]
-    pub fn authenticator(&self) -> &Arc<str> {
-        &self.authenticator
+    pub fn authenticator(&self) -> &'s str {
+        self.authenticator
     }
 
     /// How it was verified.
@@ -151,8 +163,8 @@ impl Principal {
 
     /// What its credential says.
     #[must_use]
-    pub fn identity(&self) -> &Arc<Identity> {
-        &self.identity
+    pub fn identity(&self) -> &Identity {
+        self.identity.as_deref().unwrap_or(&NO_IDENTITY)
     }
 
     /// Where its subscriptions are looked up.
@@ -164,7 +176,7 @@ impl Principal {
     /// Whether it was granted `scope`, compared exactly.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.identity
+        self.identity()
             .scopes
             .iter()
             .any(|granted| **granted == *scope)

@@ -222,6 +222,11 @@ pub(super) fn build_with(section: &str, lasting: &Lasting) -> Authenticators {
     built.unwrap_or_else(|| panic!("{:?}", findings.found()))
 }
 
+/// An authenticator for what is made by it and outlives the test's call.
+pub(super) fn kept(authenticator: Arc<Authenticator>) -> &'static Authenticator {
+    Box::leak(Box::new(authenticator))
+}
+
 /// What a section's check finds: `path: message`.
 pub(super) fn wrong(section: &str) -> Vec<String> {
     let configs = parse_section(section).unwrap();
@@ -237,7 +242,7 @@ pub(super) fn wrong(section: &str) -> Vec<String> {
 pub(super) type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Ended);
 
 /// How an outcome ended: a word, and the reason.
-pub(super) fn ended(outcome: &Outcome) -> Ended {
+pub(super) fn ended(outcome: &Outcome<'_>) -> Ended {
     match outcome {
         Outcome::Absent => Ended::Absent,
         Outcome::NotMine(denial) => Ended::NotMine(denial.reason()),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::authentication::algorithm::Algorithm;
 use crate::catalog::model::{
@@ -112,7 +114,7 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
         panic!("a route");
     };
     match authenticate(&route, &request).await {
-        Ok(Caller::Verified(principal)) => Ok(Arc::clone(principal.authenticator())),
+        Ok(Caller::Verified(principal)) => Ok(principal.authenticator().into()),
         Err(Stop::Deny(denial)) => Err(denial.reason().name()),
         Err(Stop::Fail(fault)) => Err(fault.reason().name()),
     }

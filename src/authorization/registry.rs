@@ -25,12 +25,12 @@ impl Registry {
     ///
     /// # Errors
     /// The denial, where it may not call.
-    pub fn standing(
+    pub fn standing<'s>(
         self,
-        route: &Route<'_>,
-        principal: &Principal,
+        route: &Route<'s>,
+        principal: &Principal<'_>,
         now: Timestamp,
-    ) -> Result<Standing, Refused> {
+    ) -> Result<Standing<'s>, Refused<'s>> {
         match self {
             Self::Catalog => subscription::standing(route, principal, now),
         }

@@ -10,7 +10,7 @@ use crate::routing::Route;
 ///
 /// # Errors
 /// `scope_insufficient`, with the scopes for the challenge.
-pub fn check(route: &Route<'_>, principal: &Principal) -> Result<(), Denial> {
+pub fn check(route: &Route<'_>, principal: &Principal<'_>) -> Result<(), Denial> {
     let Some(operation) = route.operation else {
         return Ok(());
     };

@@ -7,74 +7,68 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authentication::principal::{
-    ClaimedApplication, ClaimedSubscription, ClientIdentity, Identity, Principal,
-    SubscriptionSource,
+    ClaimedSubscription, ClientIdentity, Principal, SubscriptionSource,
 };
 use crate::catalog::model::{
-    Application, ApplicationId, ApplicationIndex, ApplicationState, Subscription, SubscriptionRule,
-    SubscriptionState,
+    Application, ApplicationState, Subscription, SubscriptionRule, SubscriptionState,
 };
 use crate::check::decision::{Denial, Reason};
 use crate::routing::Route;
 
 /// The application and subscription that a caller has been found to have.
 #[derive(Debug, Clone)]
-pub struct Standing {
-    application: Option<KnownApplication>,
-    plan: Option<Arc<str>>,
+pub struct Standing<'s> {
+    application: Option<KnownApplication<'s>>,
+    plan: Option<PlanName<'s>>,
+}
+
+/// The name of a plan, where it stands.
+#[derive(Debug, Clone)]
+enum PlanName<'s> {
+    Catalog(&'s str),
+    Token(Arc<str>),
 }
 
 /// Where an application is known.
-#[derive(Debug, Clone)]
-pub enum KnownApplication {
+#[derive(Debug, Clone, Copy)]
+pub enum KnownApplication<'s> {
     /// In the catalog.
-    Catalog(ApplicationIndex),
-    /// In the verified token alone.
-    Claimed(Arc<Identity>),
+    Catalog(&'s Application),
+    /// In the verified token alone ([`crate::authentication::principal::Identity`]).
+    Claimed,
 }
 
 /// A refusal, with the application where it was found.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Refused<'s> {
     /// Why.
     pub denial: Denial,
     /// Whom.
-    pub application: Option<ApplicationId>,
+    pub application: Option<&'s Application>,
 }
 
-impl Standing {
+impl<'s> Standing<'s> {
     /// The application, if any.
     #[must_use]
-    pub fn application(&self) -> Option<&KnownApplication> {
-        self.application.as_ref()
+    pub fn application(&self) -> Option<KnownApplication<'s>> {
+        self.application
     }
 
     /// The plan of the subscription, if any.
     #[must_use]
-    pub fn plan(&self) -> Option<&Arc<str>> {
-        self.plan.as_ref()
+    pub fn plan(&self) -> Option<&str> {
+        Some(match self.plan.as_ref()? {
+            PlanName::Catalog(plan) => plan,
+            PlanName::Token(plan) => plan,
+        })
     }
 
     /// The id of the application, where the catalog has it.
     #[must_use]
-    pub fn application_id(&self, route: &Route<'_>) -> Option<ApplicationId> {
-        match self.application.as_ref()? {
-            KnownApplication::Catalog(at) => route
-                .catalog()
-                .application(*at)
-                .map(|application| application.id.clone()),
-            KnownApplication::Claimed(_) => None,
-        }
-    }
-}
-
-impl KnownApplication {
-    /// What the token says of an application that the catalog does not have.
-    #[must_use]
-    pub fn claimed(&self) -> Option<&ClaimedApplication> {
-        match self {
-            Self::Catalog(_) => None,
-            Self::Claimed(identity) => identity.claimed_application.as_ref(),
+    pub fn application_id(&self) -> Option<&'s str> {
+        match self.application? {
+            KnownApplication::Catalog(application) => Some(application.id.as_str()),
+            KnownApplication::Claimed => None,
         }
     }
 }
@@ -84,17 +78,17 @@ impl KnownApplication {
 /// # Errors
 /// `application_unknown`, `application_suspended`, `subscription_missing` or
 /// `subscription_inactive`.
-pub fn standing(
-    route: &Route<'_>,
-    principal: &Principal,
+pub fn standing<'s>(
+    route: &Route<'s>,
+    principal: &Principal<'_>,
     now: Timestamp,
-) -> Result<Standing, Refused> {
+) -> Result<Standing<'s>, Refused<'s>> {
     let found = find_application(route, principal);
     let refused = |reason, detail: String| Refused {
         denial: Denial::new(reason, detail),
-        application: found.map(|(_, application)| application.id.clone()),
+        application: found,
     };
-    if let Some((_, application)) = found
+    if let Some(application) = found
         && application.state == ApplicationState::Suspended
     {
         return Err(refused(
@@ -103,9 +97,9 @@ pub fn standing(
         ));
     }
     let in_catalog =
-        found.and_then(|(_, application)| application.subscriptions.get(&route.api_index()));
-    let known = found.map(|(at, _)| KnownApplication::Catalog(at));
-    let application = found.map(|(_, application)| application.id.as_str());
+        found.and_then(|application| application.subscriptions.get(&route.api_index()));
+    let known = found.map(KnownApplication::Catalog);
+    let application = found.map(|application| application.id.as_str());
     explain(route, principal, application, in_catalog);
     if route.api.subscription == SubscriptionRule::NotNeeded {
         return Ok(Standing {
@@ -121,7 +115,7 @@ pub fn standing(
             format!("the subscription is {why}"),
         ));
     }
-    if let Some(standing) = subscribed(route, principal, known.clone(), in_catalog) {
+    if let Some(standing) = subscribed(route, principal, known, in_catalog) {
         return Ok(standing);
     }
     match (route.api.subscription, found) {
@@ -133,7 +127,7 @@ pub fn standing(
         (SubscriptionRule::Required, None) => {
             Err(refused(Reason::ApplicationUnknown, unknown(principal)))
         }
-        (SubscriptionRule::Required, Some((_, application))) => Err(refused(
+        (SubscriptionRule::Required, Some(application)) => Err(refused(
             Reason::SubscriptionMissing,
             format!(
                 "application `{}` has no subscription to `{}`",
@@ -146,7 +140,7 @@ pub fn standing(
 /// Tells `explain` what is compared.
 fn explain(
     route: &Route<'_>,
-    principal: &Principal,
+    principal: &Principal<'_>,
     application: Option<&str>,
     in_catalog: Option<&Subscription>,
 ) {
@@ -182,32 +176,26 @@ fn explain(
 
 /// The subscription that counts, by the source that the authenticator names. The catalog's has
 /// been found active before.
-fn subscribed(
+fn subscribed<'s>(
     route: &Route<'_>,
-    principal: &Principal,
-    known: Option<KnownApplication>,
-    in_catalog: Option<&Subscription>,
-) -> Option<Standing> {
+    principal: &Principal<'_>,
+    known: Option<KnownApplication<'s>>,
+    in_catalog: Option<&'s Subscription>,
+) -> Option<Standing<'s>> {
     let identity = principal.identity();
     let claims = identity.subscribed_apis.as_deref();
     let by_catalog = || {
-        let plan = in_catalog?
-            .plan
-            .as_ref()
-            .map(|plan| Arc::clone(plan.as_arc()));
+        let plan = in_catalog?.plan.as_ref();
         Some(Standing {
-            application: known.clone(),
-            plan,
+            application: known,
+            plan: plan.map(|plan| PlanName::Catalog(plan.as_str())),
         })
     };
     let by_token = |claims: &[ClaimedSubscription]| {
         let claimed = claims.iter().find(|claimed| names(claimed, route))?;
-        let application = known
-            .clone()
-            .unwrap_or_else(|| KnownApplication::Claimed(Arc::clone(identity)));
         Some(Standing {
-            application: Some(application),
-            plan: claimed.plan.clone(),
+            application: known.or(Some(KnownApplication::Claimed)),
+            plan: claimed.plan.clone().map(PlanName::Token),
         })
     };
     match (principal.subscriptions(), claims) {
@@ -221,10 +209,7 @@ fn subscribed(
     }
 }
 
-fn find_application<'s>(
-    route: &Route<'s>,
-    principal: &Principal,
-) -> Option<(ApplicationIndex, &'s Application)> {
+fn find_application<'s>(route: &Route<'s>, principal: &Principal<'_>) -> Option<&'s Application> {
     let at = match principal.client() {
         ClientIdentity::Application(at) => at,
         ClientIdentity::Client => {
@@ -236,7 +221,7 @@ fn find_application<'s>(
         }
         ClientIdentity::None => return None,
     };
-    Some((at, route.catalog().application(at)?))
+    route.catalog().application(at)
 }
 
 /// Why a subscription does not count, if it does not.
@@ -256,7 +241,7 @@ fn names(claimed: &ClaimedSubscription, route: &Route<'_>) -> bool {
         && *claimed.version == *route.api.version
 }
 
-fn unknown(principal: &Principal) -> String {
+fn unknown(principal: &Principal<'_>) -> String {
     match (
         &principal.identity().issuer,
         &principal.identity().client_id,

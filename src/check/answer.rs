@@ -1,11 +1,10 @@
-//! What a check comes to: the bytes for Envoy and the record of the decision. This is where an Api
+//! What a check comes to: the bytes for Envoy, and a record of the decision. This is where an Api
 //! in shadow mode turns a refusal into an allow, never inside a stage.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
+use std::borrow::Cow;
 
 use crate::catalog::model::Enforcement;
+use crate::check::codec::Outgoing;
 use crate::check::decision::{Decision, Fault, FaultReason};
 use crate::check::request::DownstreamRequest;
 use crate::check::response::{Reply, respond, respond_shadowed};
@@ -13,16 +12,11 @@ use crate::check::{Asking, Checker, Judged};
 use crate::routing::Route;
 use crate::snapshot::Snapshot;
 use crate::upstream::headers;
-use crate::usage::Record;
+use crate::usage::{DecisionId, Record, RequestRecord};
 
-/// The answer to a check.
+/// The answer to a check: the encoded `CheckResponse`.
 #[derive(Debug)]
-pub struct Answer {
-    /// The encoded `CheckResponse`.
-    pub message: Bytes,
-    /// What is told about the decision.
-    pub record: Record,
-}
+pub struct Answer(pub Outgoing);
 
 impl Checker {
     /// The answer to what `request` has been judged to be.
@@ -36,12 +30,13 @@ impl Checker {
         let Judged { decision, route } = judged;
         let route = route.as_ref();
         let shadow = route.is_some_and(|route| route.api.enforcement == Enforcement::Shadow);
-        let mut record = Record::new(decision, Arc::clone(&asking.listener), route, Some(request));
+        let detail = detail(decision);
+        let mut record = self.record(decision, detail.as_deref(), route, asking);
+        record.request = Some(RequestRecord::of(request));
         record.shadow = shadow;
-        record.duration = asking.started.elapsed();
         let reply = Reply {
             answers: route.map(Route::answers),
-            grpc: request.is_grpc(),
+            grpc: &|| request.is_grpc(),
             decision_header: self.decision_header.as_ref(),
             record: &record,
         };
@@ -51,27 +46,50 @@ impl Checker {
             }
             Decision::Allow(_) | Decision::Deny(_) | Decision::Fail(_) => respond(decision, &reply),
         };
-        Answer { message, record }
+        self.recorder.record(&record, route.map(Route::permits));
+        Answer(message)
     }
 
     /// The answer to a decision that was made without a request.
-    pub(super) fn unread(&self, decision: Decision, grpc: bool, asking: &Asking) -> Answer {
-        let mut record = Record::new(&decision, Arc::clone(&asking.listener), None, None);
-        record.duration = asking.started.elapsed();
-        let decision_header = self.decision_header.as_ref();
+    pub(super) fn unread(&self, decision: Decision<'_>, grpc: bool, asking: &Asking) -> Answer {
+        let detail = detail(&decision);
+        let record = self.record(&decision, detail.as_deref(), None, asking);
         let reply = Reply {
             answers: None,
-            grpc,
-            decision_header,
+            grpc: &|| grpc,
+            decision_header: self.decision_header.as_ref(),
             record: &record,
         };
         let message = respond(&decision, &reply);
-        Answer { message, record }
+        self.recorder.record(&record, None);
+        Answer(message)
     }
 
     /// The answer to a check that we could not judge.
     pub(super) fn failed(&self, reason: FaultReason, why: &'static str, asking: &Asking) -> Answer {
         let fault = Fault::new(reason, anyhow::anyhow!(why));
         self.unread(Decision::Fail(fault), false, asking)
+    }
+
+    fn record<'a>(
+        &self,
+        decision: &'a Decision<'_>,
+        detail: Option<&'a str>,
+        route: Option<&Route<'a>>,
+        asking: &'a Asking,
+    ) -> Record<&'a str> {
+        let id = DecisionId::new(self.recorder.now());
+        let mut record = Record::new(id, decision, detail, route, &asking.listener);
+        record.duration = asking.started.elapsed();
+        record
+    }
+}
+
+/// The private explanation of a denial or fault.
+fn detail<'d>(decision: &'d Decision<'_>) -> Option<Cow<'d, str>> {
+    match decision {
+        Decision::Allow(_) => None,
+        Decision::Deny(denial) => Some(Cow::Borrowed(denial.detail())),
+        Decision::Fail(fault) => Some(Cow::Owned(Fault::detail(fault))),
     }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame};
 use tonic::body::Body;
@@ -110,22 +110,45 @@ impl Received {
     }
 }
 
-/// The response of a successful unary call that carries `message`.
-#[must_use]
-pub fn write_message(message: &[u8]) -> Response<Body> {
-    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.put_slice(message);
-    let mut response = Response::new(Body::new(Unary {
-        message: Some(framed.freeze()),
-        ended: false,
-    }));
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-    response
+/// A message that is being made, with its prefix before it.
+#[derive(Debug)]
+pub struct Outgoing(Vec<u8>);
+
+impl Outgoing {
+    /// An empty message that will have `length` bytes.
+    #[must_use]
+    pub fn of_length(length: usize) -> Self {
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
+        bytes.push(0);
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// Where the message goes on.
+    pub fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// The message, without its prefix.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        self.0.get(PREFIX_BYTES..).unwrap_or_default()
+    }
+
+    /// The response of a successful unary call that carries it.
+    #[must_use]
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::new(Unary {
+            message: Some(self.0.into()),
+            ended: false,
+        }));
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        );
+        response
+    }
 }
 
 /// One message and the trailers that say OK.
@@ -212,7 +235,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_one_message_with_status_zero() {
-        let collected = write_message(b"abc").into_body().collect().await.unwrap();
+        let mut outgoing = Outgoing::of_length(3);
+        outgoing.end().extend_from_slice(b"abc");
+        assert_eq!(outgoing.message(), b"abc");
+        let collected = outgoing
+            .into_response()
+            .into_body()
+            .collect()
+            .await
+            .unwrap();
         assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
         assert_eq!(collected.to_bytes(), "\0\0\0\0\x03abc");
     }

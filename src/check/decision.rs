@@ -12,14 +12,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::model::ApplicationId;
 use crate::upstream::Grant;
+use crate::usage::CallerRecord;
 
 /// The result of a check.
 #[derive(Debug)]
-pub enum Decision {
+pub enum Decision<'s> {
     /// The request may pass, with these changes.
-    Allow(Grant),
+    Allow(Grant<'s>),
     /// The caller may not.
     Deny(Denial),
     /// We could not find out. Never an allow.
@@ -35,7 +35,7 @@ pub enum Stop {
     Fail(Fault),
 }
 
-impl From<Stop> for Decision {
+impl From<Stop> for Decision<'_> {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Deny(denial) => Self::Deny(denial),
@@ -62,7 +62,7 @@ pub struct Denial {
     reason: Reason,
     detail: Cow<'static, str>,
     required_scopes: Option<Arc<str>>,
-    caller: Option<Arc<CallerSummary>>,
+    caller: Option<Box<CallerRecord<Box<str>>>>,
 }
 
 impl Denial {
@@ -87,8 +87,8 @@ impl Denial {
 
     /// Who was refused, once that has been verified.
     #[must_use]
-    pub fn with_caller(mut self, caller: Arc<CallerSummary>) -> Self {
-        self.caller = Some(caller);
+    pub fn with_caller(mut self, caller: &CallerRecord<&str>) -> Self {
+        self.caller = Some(Box::new(caller.to_owned()));
         self
     }
 
@@ -112,8 +112,8 @@ impl Denial {
 
     /// Who was refused, where known.
     #[must_use]
-    pub fn caller(&self) -> Option<&Arc<CallerSummary>> {
-        self.caller.as_ref()
+    pub fn caller(&self) -> Option<&CallerRecord<Box<str>>> {
+        self.caller.as_deref()
     }
 }
 
@@ -142,19 +142,6 @@ impl Fault {
     pub fn detail(&self) -> String {
         format!("{:#}", self.source)
     }
-}
-
-/// Who called, as the decision log and the metadata tell it: no credential, no claims.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CallerSummary {
-    /// The name of the authenticator that verified the caller.
-    pub authenticator: Option<Arc<str>>,
-    /// The verified subject.
-    pub subject: Option<Arc<str>>,
-    /// The application that the caller acts for.
-    pub application: Option<ApplicationId>,
-    /// The plan of its subscription.
-    pub plan: Option<Arc<str>>,
 }
 
 /// Why a caller was refused. Closed and exhaustive: a new variant must be given its row.

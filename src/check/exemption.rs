@@ -37,12 +37,12 @@ impl Exemption {
     /// The decision: an allow that sets nothing. What is ours is stripped from a request that
     /// nobody judges, but for one to a host that no Api claims, which is left as it came.
     #[must_use]
-    pub fn into_decision(
+    pub fn into_decision<'s>(
         self,
-        snapshot: &Snapshot,
-        route: Option<&Route<'_>>,
+        snapshot: &'s Snapshot,
+        route: Option<&Route<'s>>,
         request: &DownstreamRequest,
-    ) -> Decision {
+    ) -> Decision<'s> {
         let mutations = match self {
             Self::Preflight => headers::strip(route, snapshot, request),
             Self::Unmatched | Self::NoHttp => Mutations::default(),
@@ -53,7 +53,7 @@ impl Exemption {
 
 /// Decides a check without HTTP attributes, which came to a listener with `rules`.
 #[must_use]
-pub fn without_http(rules: &ListenerRules) -> Decision {
+pub fn without_http(rules: &ListenerRules) -> Decision<'static> {
     match rules.no_http {
         NoHttpRule::Allow => {
             Decision::Allow(Grant::exempt(Exemption::NoHttp, Mutations::default()))

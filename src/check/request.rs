@@ -318,6 +318,24 @@ impl<'a> Headers<'a> {
         named.map(move |(_, value)| std::str::from_utf8(value.of(self.frame)).ok())
     }
 
+    /// Every value under the name that was sent as `name`; none for one that is no UTF-8.
+    pub(crate) fn all_of(self, name: &[u8]) -> impl Iterator<Item = Option<&'a str>> {
+        let named = self
+            .entries
+            .iter()
+            .filter(move |(key, _)| key.of(self.frame) == name);
+        named.map(move |(_, value)| std::str::from_utf8(value.of(self.frame)).ok())
+    }
+
+    /// Every name as it was sent, as often as it stands.
+    pub(crate) fn raw_names(self) -> impl Iterator<Item = &'a [u8]> {
+        let names = self
+            .entries
+            .iter()
+            .map(move |(name, _)| name.of(self.frame));
+        names.filter(|name| !name.starts_with(b":"))
+    }
+
     /// Every name, as often as it stands.
     pub fn names(self) -> impl Iterator<Item = &'a str> {
         let names = self

@@ -3,23 +3,14 @@
 // INVARIANT: the status is OK exactly where there is an `ok_response`, and both are set together
 // from a decision. Envoy allows whatever has status 0, an empty response included.
 
-use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue as EnvoyHeader, HeaderValueOption};
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::{
-    CheckResponse, DeniedHttpResponse, OkHttpResponse,
-};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
-use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::protobuf::{Struct, Value};
-use envoy_types::pb::google::rpc::Status;
-use prost::Message as _;
+mod encode;
 
 use crate::authentication::{Authenticator, Challenge};
 use crate::catalog::model::Api;
+use crate::check::codec::Outgoing;
 use crate::check::decision::{Decision, Denial, Fault, Reason, Row};
-use crate::header::{HeaderName, HeaderValue};
+use crate::check::response::encode::{Allow, Refusal};
+use crate::header::HeaderName;
 use crate::upstream::mutations::Mutations;
 use crate::usage::Record;
 
@@ -31,16 +22,15 @@ pub struct ApiAnswers {
 }
 
 /// Who is answered, and how.
-#[derive(Debug)]
 pub struct Reply<'a> {
     /// The answers of the Api, where one was found.
     pub answers: Option<&'a ApiAnswers>,
     /// Whether the caller speaks gRPC.
-    pub grpc: bool,
+    pub grpc: &'a dyn Fn() -> bool,
     /// The header that tells the decision's id.
     pub decision_header: Option<&'a HeaderName>,
     /// What is told about the decision.
-    pub record: &'a Record,
+    pub record: &'a Record<&'a str>,
 }
 
 impl ApiAnswers {
@@ -93,107 +83,90 @@ impl ApiAnswers {
     }
 }
 
+impl std::fmt::Debug for Reply<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The encoded `CheckResponse` for `decision`.
 #[must_use]
-pub fn respond(decision: &Decision, reply: &Reply<'_>) -> Bytes {
-    let response = match decision {
+pub fn respond(decision: &Decision<'_>, reply: &Reply<'_>) -> Outgoing {
+    match decision {
         Decision::Allow(grant) => allowed(grant.mutations(), reply),
         Decision::Deny(denial) => denied(denial, reply),
         Decision::Fail(fault) => failed(fault, reply),
-    };
-    response.encode_to_vec().into()
+    }
 }
 
 /// The encoded allow of a decision that an Api in shadow mode does not enforce: nothing is set,
 /// and what is ours is still stripped.
 #[must_use]
-pub fn respond_shadowed(stripped: &Mutations, reply: &Reply<'_>) -> Bytes {
-    allowed(stripped, reply).encode_to_vec().into()
+pub fn respond_shadowed(stripped: &Mutations<'_>, reply: &Reply<'_>) -> Outgoing {
+    allowed(stripped, reply)
 }
 
-fn allowed(mutations: &Mutations, reply: &Reply<'_>) -> CheckResponse {
-    let decision_id = reply
-        .decision_header
-        .map(|name| header(name.as_str(), reply.record.decision_id.as_str()));
-    CheckResponse {
-        status: Some(Status {
-            code: 0,
-            message: String::new(),
-            details: Vec::new(),
-        }),
-        http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
-            headers: mutations.set_headers().iter().map(checked_header).collect(),
-            headers_to_remove: mutations
-                .removed_headers()
-                .iter()
-                .map(|name| name.as_str().to_owned())
-                .collect(),
-            response_headers_to_add: mutations
-                .response_headers()
-                .iter()
-                .map(checked_header)
-                .chain(decision_id)
-                .collect(),
-            query_parameters_to_remove: mutations
-                .removed_query()
-                .iter()
-                .map(|name| name.clone().into_string())
-                .collect(),
-            ..OkHttpResponse::default()
-        })),
-        dynamic_metadata: Some(metadata(reply.record)),
-    }
+fn allowed(mutations: &Mutations<'_>, reply: &Reply<'_>) -> Outgoing {
+    let decision = reply.decision();
+    // Envoy's access log may show the metadata: ids and names, no credential, no claim
+    let allow = Allow {
+        mutations,
+        decision,
+    };
+    encode::allow(&allow, reply.record.metadata())
 }
 
-fn denied(denial: &Denial, reply: &Reply<'_>) -> CheckResponse {
+fn denied(denial: &Denial, reply: &Reply<'_>) -> Outgoing {
     let row = denial.reason().row();
-    let mut headers = Vec::new();
     let challenge_due = row.http == 401 || denial.reason() == Reason::ScopeInsufficient;
-    if let Some(answers) = reply
+    let answers = reply
         .answers
-        .filter(|answers| challenge_due && !answers.challenges.is_empty())
-    {
-        headers.push(header(
-            "www-authenticate",
-            &answers.challenge(row, denial.required_scopes()),
-        ));
-    }
-    refused(row, headers, reply)
+        .filter(|answers| challenge_due && !answers.challenges.is_empty());
+    let challenge = answers.map(|answers| answers.challenge(row, denial.required_scopes()));
+    let header = challenge
+        .as_deref()
+        .map(|challenge| ("www-authenticate", challenge));
+    refused(row, header, reply)
 }
 
-fn failed(fault: &Fault, reply: &Reply<'_>) -> CheckResponse {
+fn failed(fault: &Fault, reply: &Reply<'_>) -> Outgoing {
     let retry_after = fault.reason().retry_after();
-    let headers = retry_after.map(|wait| header("retry-after", &wait.as_secs().max(1).to_string()));
-    refused(fault.reason().row(), headers.into_iter().collect(), reply)
+    let retry_after = retry_after.map(|wait| wait.as_secs().max(1).to_string());
+    let header = retry_after.as_deref().map(|wait| ("retry-after", wait));
+    refused(fault.reason().row(), header, reply)
 }
 
-fn refused(row: Row, mut headers: Vec<HeaderValueOption>, reply: &Reply<'_>) -> CheckResponse {
-    headers.push(header("cache-control", "no-store"));
-    if let Some(name) = reply.decision_header {
-        headers.push(header(name.as_str(), reply.record.decision_id.as_str()));
-    }
-    let body = if reply.grpc {
-        headers.push(header("grpc-status", &(row.grpc as i32).to_string()));
-        headers.push(header("grpc-message", row.title));
+fn refused(row: Row, header: Option<(&str, &str)>, reply: &Reply<'_>) -> Outgoing {
+    let mut headers = Vec::with_capacity(6);
+    headers.extend(header);
+    headers.push(("cache-control", "no-store"));
+    headers.extend(reply.decision());
+    let status = (row.grpc as i32).to_string();
+    let body = if (reply.grpc)() {
+        headers.push(("grpc-status", &status));
+        headers.push(("grpc-message", row.title));
         String::new()
     } else {
-        headers.push(header("content-type", "application/problem+json"));
+        headers.push(("content-type", "application/problem+json"));
         problem(row, reply.record.decision_id.as_str())
     };
-    CheckResponse {
-        status: Some(Status {
-            code: row.grpc as i32,
-            message: row.name.to_owned(),
-            details: Vec::new(),
-        }),
-        http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
-            status: Some(HttpStatus {
-                code: i32::from(row.http),
-            }),
-            headers,
-            body,
-        })),
-        dynamic_metadata: Some(metadata(reply.record)),
+    let refusal = Refusal {
+        grpc_code: row.grpc as i32,
+        reason: row.name,
+        http_status: row.http,
+        headers: &headers,
+        body: &body,
+    };
+    encode::refuse(&refusal, reply.record.metadata())
+}
+
+impl<'a> Reply<'a> {
+    /// The header that tells the decision's id.
+    fn decision(&self) -> Option<(&'a str, &'a str)> {
+        let id = self.record.decision_id.as_str();
+        self.decision_header.map(|name| (name.as_str(), id))
     }
 }
 
@@ -203,37 +176,6 @@ fn problem(row: Row, decision_id: &str) -> String {
         r#"{{"type":"urn:portcullis:denial:{}","title":"{}","status":{},"decisionId":"{decision_id}"}}"#,
         row.code, row.title, row.http
     )
-}
-
-fn checked_header((name, value): &(HeaderName, HeaderValue)) -> HeaderValueOption {
-    header(name.as_str(), value.as_str())
-}
-
-/// A header that overwrites: `append` stays unset, which old Envoys read as "set", and
-/// `append_action` says the same to new ones.
-fn header(name: &str, value: &str) -> HeaderValueOption {
-    HeaderValueOption {
-        header: Some(EnvoyHeader {
-            key: name.to_owned(),
-            value: value.to_owned(),
-            ..EnvoyHeader::default()
-        }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-        ..HeaderValueOption::default()
-    }
-}
-
-/// What Envoy's access log may show of the decision: ids and names, no credential, no claim.
-fn metadata(record: &Record) -> Struct {
-    let text = |value: &str| Value {
-        kind: Some(Kind::StringValue(value.to_owned())),
-    };
-    Struct {
-        fields: record
-            .metadata()
-            .map(|(name, value)| (name.to_owned(), text(value)))
-            .collect(),
-    }
 }
 
 impl Challenge {

@@ -23,7 +23,6 @@ use crate::check::decision::{Decision, Denial, FaultReason, Reason};
 use crate::check::{Asking, Checker, codec};
 use crate::routing::ListenerRules;
 use crate::snapshot::SnapshotReader;
-use crate::usage::Recorder;
 
 /// The path of the one method.
 pub const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -46,8 +45,6 @@ pub struct Shared {
     pub checker: Checker,
     /// What is decided by.
     pub snapshots: SnapshotReader,
-    /// Takes the records.
-    pub recorder: Recorder,
     /// One for each check that may be under way.
     pub slots: Semaphore,
     /// How long a check may take.
@@ -75,9 +72,8 @@ impl AuthorizationService {
             started: Instant::now(),
             budget: budget(request.headers(), self.shared.deadline),
         };
-        let answer = self.shared.answer(request.into_body(), &asking).await;
-        self.shared.recorder.record(answer.record);
-        codec::write_message(&answer.message)
+        let Answer(message) = self.shared.answer(request.into_body(), &asking).await;
+        message.into_response()
     }
 }
 
@@ -102,7 +98,7 @@ impl Shared {
 
     async fn judged(&self, body: Body, asking: &Asking) -> Answer {
         let message = codec::read_message(body, self.max_message);
-        match tokio::time::timeout(asking.budget, message).await {
+        match asking.in_time(message).await {
             Err(_) => {
                 let why = "the check did not arrive in time";
                 self.checker.failed(FaultReason::Timeout, why, asking)
@@ -112,7 +108,7 @@ impl Shared {
                 self.checker.unread(Decision::Deny(denial), false, asking)
             }
             Ok(Ok(frame)) => {
-                let snapshot = self.snapshots.current();
+                let snapshot = self.snapshots.borrow();
                 self.checker.check(&snapshot, frame, asking).await
             }
         }
@@ -182,16 +178,17 @@ mod tests {
         use crate::authorization::Authorization;
         use crate::clock::Clock;
         use crate::telemetry::metrics::Metrics;
-        use crate::usage::Verdict;
+        use crate::usage::{Recorder, Verdict};
 
+        let metrics = Metrics::new(jiff::Timestamp::UNIX_EPOCH);
+        let (recorder, mut collected) = Recorder::collecting(metrics, Clock::at(0));
         let shared = Shared {
-            checker: Checker::new(Authorization::new(Clock::at(0)), None),
+            checker: Checker::new(Authorization::new(Clock::at(0)), None, recorder),
             snapshots: SnapshotReader::new(crate::snapshot::Snapshot::new(
                 crate::snapshot::Revision::new(&[0]),
                 crate::catalog::Catalog::new(Vec::new(), Vec::new(), Vec::new()),
                 &crate::snapshot::Authenticators::new(),
             )),
-            recorder: Recorder::counting(Metrics::new(jiff::Timestamp::UNIX_EPOCH), Clock::at(0)),
             slots: Semaphore::new(1),
             deadline: Duration::from_secs(1),
             max_message: 1024,
@@ -207,12 +204,10 @@ mod tests {
             started: Instant::now(),
             budget: Duration::from_secs(1),
         };
-        let answer = shared.guarded(async { panic!("boom") }, &asking).await;
-        assert_eq!(
-            (answer.record.verdict, answer.record.reason),
-            (Verdict::Fail, "internal")
-        );
-        let response = crate::descriptor::check_response_to_json(&answer.message).unwrap();
+        let Answer(answer) = shared.guarded(async { panic!("boom") }, &asking).await;
+        let record = collected.take().unwrap();
+        assert_eq!((record.verdict, record.reason), (Verdict::Fail, "internal"));
+        let response = crate::descriptor::check_response_to_json(answer.message()).unwrap();
         assert_eq!(response["status"]["code"], 13);
         assert_eq!(response["deniedResponse"]["status"]["code"], 500);
     }

@@ -15,7 +15,6 @@ use crate::authentication::config::Lasting;
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::catalog::model::Direction;
-use crate::check::answer::Answer;
 use crate::check::{Asking, Checker};
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
@@ -27,6 +26,8 @@ use crate::listener::ListenerConfig;
 use crate::readiness::Readiness;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 use crate::task::Tasks;
+use crate::telemetry::metrics::Metrics;
+use crate::usage::Recorder;
 
 /// Decide a request without serving. Touches no network unless told to. The exit code is 0 whatever
 /// is decided.
@@ -85,7 +86,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         let (_sync, snapshot) = load_catalog(loaded, lasting)?;
         anyhow::Ok(snapshot)
     })?;
-    let checker = Checker::new(Authorization::new(clock), decision_header);
+    let metrics = Metrics::new(clock.now());
+    let (recorder, mut collected) = Recorder::collecting(metrics, clock.clone());
+    let checker = Checker::new(Authorization::new(clock), decision_header, recorder);
     let asking = Asking {
         listener,
         rules,
@@ -93,17 +96,17 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         budget: BUDGET,
     };
     let (answer, stages) = listen(|| runtime.block_on(checker.check(&snapshot, message, &asking)));
-    let Answer { message, record } = answer;
-    let answer = check_response_to_json(&message)?;
+    let record = collected.take().context("the decision left no record")?;
+    let answer = check_response_to_json(answer.0.message())?;
     let report = json!({
         "stages": stages,
         "decision": record.verdict.name(),
         "shadow": record.shadow,
         "reason": record.reason,
         "detail": record.detail,
-        "api": record.api.as_ref().map(|api| api.as_str()),
+        "api": record.api,
         "operation": record.operation,
-        "application": record.caller.as_ref().and_then(|caller| caller.application.as_ref()).map(|application| application.as_str()),
+        "application": record.caller.application,
         "answer": answer,
     });
     if args.json {

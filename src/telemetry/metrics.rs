@@ -17,7 +17,6 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::authentication::verified_tokens::VerifiedTokens;
@@ -28,17 +27,13 @@ use crate::telemetry::metrics::labels::{
     ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
 use crate::telemetry::process::ProcessReading;
-use crate::usage::{Record, Verdict};
+use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
+use crate::usage::{PermitCounter, Record, Verdict};
 
 pub use declaration::metrics_reference;
 pub use labels::{Refusal, ReloadResult};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
-
-/// From 50 microseconds to half a second: what Envoy waits at most is in it.
-const DURATION_BUCKETS: [f64; 13] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-];
 
 /// The metrics of the process.
 #[derive(Clone)]
@@ -49,8 +44,8 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     samplers: Mutex<Vec<Sampler>>,
-    checks: Family<CheckLabels, Counter>,
-    durations: [Histogram; 3],
+    checks: Family<CheckLabels, ShardedCounter>,
+    durations: [ShardedHistogram; 3],
     in_flight: Gauge,
     connections: Family<ListenerLabels, Gauge>,
     refused: Family<RefusalLabels, Counter>,
@@ -112,24 +107,26 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Counts a check.
-    pub fn check_done(&self, record: &Record) {
-        let labels = CheckLabels {
-            api: record
-                .api
-                .as_ref()
-                .map_or_else(Arc::default, |api| Arc::clone(api.as_arc())),
+    /// Counts a check; a permitted one by `permits`, which finds its place here but once.
+    pub fn check_done(&self, record: &Record<&str>, permits: Option<&PermitCounter>) {
+        let labels = || CheckLabels {
+            api: record.api.unwrap_or_default().into(),
             decision: record.verdict.name(),
             reason: record.reason,
         };
-        self.inner.checks.get_or_create(&labels).inc();
+        match permits {
+            Some(permits) if record.verdict == Verdict::Allow => permits
+                .get_or_find(|| self.inner.checks.get_or_create_owned(&labels()))
+                .inc(),
+            Some(_) | None => self.inner.checks.get_or_create(&labels()).inc(),
+        }
         let [allow, deny, fail] = &self.inner.durations;
         let durations = match record.verdict {
             Verdict::Allow => allow,
             Verdict::Deny => deny,
             Verdict::Fail => fail,
         };
-        durations.observe(record.duration.as_secs_f64());
+        durations.observe(record.duration);
     }
 
     /// Tells how many checks are under way.
@@ -278,8 +275,7 @@ impl Metrics {
 impl Inner {
     fn new(started: Timestamp) -> Self {
         let mut declare = Declare::new();
-        let durations: Family<DecisionLabels, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        let durations: Family<DecisionLabels, ShardedHistogram> = Family::default();
         let of = |verdict: Verdict| {
             let decision = verdict.name();
             durations.get_or_create_owned(&DecisionLabels { decision })

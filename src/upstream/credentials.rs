@@ -3,61 +3,73 @@
 //! An upstream takes what reaches it for what the gateway let pass. So every place where an
 //! authenticator of the Api looks is emptied, also where another credential decided.
 
+use std::sync::LazyLock;
+
 use crate::authentication::credential::CredentialPlace;
 use crate::check::request::DownstreamRequest;
-use crate::header::{HeaderName, HeaderValue, is_token_byte};
+use crate::header::{HeaderName, is_token_byte};
 use crate::upstream::mutations::Mutations;
 
+static AUTHORIZATION: LazyLock<Option<HeaderName>> =
+    LazyLock::new(|| HeaderName::parse("authorization").ok());
+
 /// Removes what stands in `places` of `request`.
-pub(super) fn remove(
-    places: &[CredentialPlace],
+pub(super) fn remove<'s>(
+    places: &'s [CredentialPlace],
     request: &DownstreamRequest,
-    mutations: &mut Mutations,
+    mutations: &mut Mutations<'s>,
 ) {
+    let mut cookies = false;
     for place in places {
         match place {
             CredentialPlace::Header { name, scheme } => {
-                remove_header(name.as_str(), scheme.as_deref(), request, mutations);
+                remove_header(name, scheme.as_deref(), request, mutations);
             }
             CredentialPlace::Basic => {
-                remove_header("authorization", Some("Basic"), request, mutations)
+                if let Some(name) = &*AUTHORIZATION {
+                    remove_header(name, Some("Basic"), request, mutations);
+                }
             }
             CredentialPlace::Query(name) => {
                 for raw in request.query_names(name) {
                     mutations.remove_query(raw);
                 }
             }
-            CredentialPlace::Cookie(_) => {}
+            CredentialPlace::Cookie(_) => cookies = true,
         }
     }
-    remove_cookies(places, request, mutations);
+    if cookies {
+        remove_cookies(places, request, mutations);
+    }
 }
 
 /// Removes the header in its `-` and `_` spellings. With a scheme, a header stays that plainly holds
 /// something of another scheme, which is not ours to take.
-fn remove_header(
-    name: &str,
+fn remove_header<'s>(
+    name: &'s HeaderName,
     scheme: Option<&str>,
     request: &DownstreamRequest,
-    mutations: &mut Mutations,
+    mutations: &mut Mutations<'s>,
 ) {
-    let sent = request
-        .headers()
-        .names()
-        .filter(|sent| is_spelling(sent, name));
-    for sent in sent {
-        let mut values = request.headers().all(sent);
+    let spelled = name.as_str().as_bytes();
+    for sent in request.headers().raw_names() {
+        if !is_spelling(sent, spelled) {
+            continue;
+        }
+        let mut values = request.headers().all_of(sent);
         let anothers = scheme.is_some_and(|scheme| {
             values.all(|value| value.is_some_and(|value| is_anothers(value, scheme)))
         });
-        if !anothers && let Ok(sent) = HeaderName::parse(sent) {
-            mutations.remove(sent);
+        match (anothers, sent == spelled) {
+            (true, _) => {}
+            (false, true) => mutations.remove(name),
+            (false, false) => mutations.remove_sent(sent),
         }
     }
 }
 
 /// Whether `sent` is `name` for an upstream that does not tell `_` from `-`.
-fn is_spelling(sent: &str, name: &str) -> bool {
+fn is_spelling(sent: &[u8], name: &[u8]) -> bool {
     let plain = |byte: u8| {
         if byte == b'_' {
             b'-'
@@ -65,7 +77,8 @@ fn is_spelling(sent: &str, name: &str) -> bool {
             byte.to_ascii_lowercase()
         }
     };
-    sent.len() == name.len() && sent.bytes().map(plain).eq(name.bytes().map(plain))
+    let same = |(sent, name): (&u8, &u8)| plain(*sent) == plain(*name);
+    sent.len() == name.len() && sent.iter().zip(name).all(same)
 }
 
 /// Whether `value` is a scheme other than `scheme`, one space, and one credential.
@@ -82,7 +95,7 @@ fn is_anothers(value: &str, scheme: &str) -> bool {
 fn remove_cookies(
     places: &[CredentialPlace],
     request: &DownstreamRequest,
-    mutations: &mut Mutations,
+    mutations: &mut Mutations<'_>,
 ) {
     let is_ours = |name: &str| {
         places
@@ -99,25 +112,18 @@ fn remove_cookies(
             left.push(pair);
         }
     }
-    let Ok(cookie) = HeaderName::parse("cookie") else {
-        return;
-    };
     // a line that we cannot read may hold one of ours
-    let may_be_ours = places
-        .iter()
-        .any(|place| matches!(place, CredentialPlace::Cookie(_)));
-    if may_be_ours && request.headers().all("cookie").any(|line| line.is_none()) {
-        mutations.remove(cookie);
-        return;
-    }
-    if !found || mutations.removed_headers().contains(&cookie) {
-        return;
-    }
-    match HeaderValue::parse(left.join("; ")) {
-        Ok(value) if !left.is_empty() => mutations.set(cookie, value),
-        Ok(_) | Err(_) => mutations.remove(cookie),
+    if request.headers().all("cookie").any(|line| line.is_none()) {
+        mutations.remove_sent(COOKIE);
+    } else if found && !mutations.removes(COOKIE) {
+        let left = left.join("; ");
+        if left.is_empty() || mutations.set_sent(COOKIE, &left).is_err() {
+            mutations.remove_sent(COOKIE);
+        }
     }
 }
+
+const COOKIE: &[u8] = b"cookie";
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +150,9 @@ mod tests {
 
     #[test]
     fn spellings_differ_by_underscores_and_case_alone() {
-        assert!(is_spelling("x_api-key", "x-api-key") && is_spelling("X-Api_Key", "x-api-key"));
-        assert!(!is_spelling("x-api-keys", "x-api-key") && !is_spelling("xapi-key", "x-api-key"));
+        assert!(is_spelling(b"x_api-key", b"x-api-key") && is_spelling(b"X-Api_Key", b"x-api-key"));
+        assert!(
+            !is_spelling(b"x-api-keys", b"x-api-key") && !is_spelling(b"xapi-key", b"x-api-key")
+        );
     }
 }

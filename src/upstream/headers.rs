@@ -13,35 +13,26 @@ use crate::upstream::mutations::Mutations;
 ///
 /// # Errors
 /// `credential_invalid` where a claim that a header needs cannot stand in one.
-pub fn mutate(
-    route: &Route<'_>,
+pub fn mutate<'s>(
+    route: &Route<'s>,
     request: &DownstreamRequest,
-    permit: &Permit,
-) -> Result<Mutations, Denial> {
+    permit: &Permit<'s>,
+) -> Result<Mutations<'s>, Denial> {
     let rules = &route.api.upstream;
     let unusable = |name: &HeaderName, error| {
-        Denial::new(
-            Reason::CredentialInvalid,
-            format!("header `{name}` cannot be made: {error}"),
-        )
-        .with_caller(permit.caller().clone())
+        let why = format!("header `{name}` cannot be made: {error}");
+        Denial::new(Reason::CredentialInvalid, why).with_caller(&permit.caller())
     };
     let mut mutations = strip(Some(route), route.snapshot(), request);
     for (name, template) in &rules.headers {
-        if let Some(value) = template
-            .render(route, permit)
-            .map_err(|error| unusable(name, error))?
-        {
-            mutations.set(name.clone(), value);
-        }
+        mutations
+            .set(name, |value| template.render(route, permit, value))
+            .map_err(|error| unusable(name, error))?;
     }
     for (name, template) in &rules.response_headers {
-        if let Some(value) = template
-            .render(route, permit)
-            .map_err(|error| unusable(name, error))?
-        {
-            mutations.set_response(name.clone(), value);
-        }
+        mutations
+            .set_response(name, |value| template.render(route, permit, value))
+            .map_err(|error| unusable(name, error))?;
     }
     Ok(mutations)
 }
@@ -50,25 +41,21 @@ pub fn mutate(
 /// its authenticators look, and the client's copies of every header that any Api of the catalog may
 /// set, in whatever spelling they came.
 #[must_use]
-pub fn strip(
-    route: Option<&Route<'_>>,
+pub fn strip<'s>(
+    route: Option<&Route<'s>>,
     snapshot: &Snapshot,
     request: &DownstreamRequest,
-) -> Mutations {
-    let mut mutations = Mutations::default();
-    if let Some(route) = route {
-        for name in route.prepared_mutations().remove() {
-            mutations.remove(name.clone());
-        }
-        if !route.api.upstream.keep_credential {
-            credentials::remove(route.credential_places(), request, &mut mutations);
-        }
+) -> Mutations<'s> {
+    let prepared = route.map(Route::prepared_mutations);
+    let mut mutations = Mutations::removing(prepared);
+    if let Some(route) = route
+        && !route.api.upstream.keep_credential
+    {
+        credentials::remove(route.credential_places(), request, &mut mutations);
     }
-    for name in request.headers().names() {
-        if snapshot.owned_headers().contains(name)
-            && let Ok(name) = HeaderName::parse(name)
-        {
-            mutations.remove(name);
+    for name in request.headers().raw_names() {
+        if snapshot.owned_headers().contains(name) {
+            mutations.remove_sent(name);
         }
     }
     mutations

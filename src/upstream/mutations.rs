@@ -1,33 +1,138 @@
 //! What an allowed request gains and loses on its way, and the headers that are ours.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use crate::catalog::Catalog;
 use crate::catalog::model::Api;
-use crate::header::{HeaderName, HeaderValue};
+use crate::header::{HeaderError, HeaderName, HeaderValue};
 
-/// The changes that Envoy makes to an allowed request and to its answer.
-#[derive(Debug, Default, Clone)]
-pub struct Mutations {
-    set: Vec<(HeaderName, HeaderValue)>,
-    remove: Vec<HeaderName>,
+/// The changes that Envoy makes to an allowed request and to its answer. Names are those of the
+/// snapshot wherever they stand there; values are written one after the other.
+//
+// INVARIANT: no header stands among those that are set and those that are removed, as Envoy removes
+// after it has set; and every value has passed [`HeaderValue::check`].
+#[derive(Debug, Default)]
+pub struct Mutations<'s> {
+    /// Removed unless it is set.
+    always: &'s [HeaderName],
+    remove: Vec<Cow<'s, HeaderName>>,
     remove_query: Vec<Box<str>>,
-    response: Vec<(HeaderName, HeaderValue)>,
+    set: Vec<Setting<'s>>,
+    response: Vec<Setting<'s>>,
+    values: Values,
 }
 
-impl Mutations {
-    /// Sets a header for the upstream: whatever the client sent under that name is gone.
-    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        // Envoy removes after it has set, so a header must never stand in both lists
+/// A header, and where its value stands.
+type Setting<'s> = (Cow<'s, HeaderName>, Range<usize>);
+
+/// Values, one after the other. One may be a credential for the upstream: `Debug` tells none.
+#[derive(Default)]
+struct Values(String);
+
+/// Room for the values of most requests.
+const USUAL_BYTES: usize = 256;
+
+impl std::fmt::Debug for Values {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Values({} bytes)", self.0.len())
+    }
+}
+
+impl Values {
+    /// Lets `write` write a value; none, where it finds nothing to write.
+    fn add<E: From<HeaderError>>(
+        &mut self,
+        write: impl FnOnce(&mut String) -> Result<bool, E>,
+    ) -> Result<Option<Range<usize>>, E> {
+        if self.0.capacity() == 0 {
+            self.0.reserve(USUAL_BYTES);
+        }
+        let start = self.0.len();
+        let written = write(&mut self.0).and_then(|written| {
+            if written {
+                HeaderValue::check(self.0.get(start..).unwrap_or_default())?;
+            }
+            Ok(written)
+        });
+        match written {
+            Ok(true) => Ok(Some(start..self.0.len())),
+            Ok(false) => {
+                self.0.truncate(start);
+                Ok(None)
+            }
+            Err(error) => {
+                self.0.truncate(start);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<'s> Mutations<'s> {
+    /// No more than the removals of `prepared`.
+    #[must_use]
+    pub fn removing(prepared: Option<&'s PreparedMutations>) -> Self {
+        Self {
+            always: prepared.map_or(&[], PreparedMutations::remove),
+            ..Self::default()
+        }
+    }
+
+    /// Sets a header for the upstream to what `write` writes: whatever the client sent under that
+    /// name is gone. Where `write` finds nothing to write (`false`), nothing is set.
+    ///
+    /// # Errors
+    /// Where `write` fails, or its text cannot stand in a header.
+    pub fn set<E: From<HeaderError>>(
+        &mut self,
+        name: &'s HeaderName,
+        write: impl FnOnce(&mut String) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        if let Some(value) = self.values.add(write)? {
+            self.set_to(Cow::Borrowed(name), value);
+        }
+        Ok(())
+    }
+
+    /// Sets a header that the client sent anew.
+    ///
+    /// # Errors
+    /// Where `value` cannot stand in a header, or the header cannot be set.
+    pub fn set_sent(&mut self, sent: &[u8], value: &str) -> Result<(), HeaderError> {
+        let name = parse_sent(sent)?;
+        let written = self.values.add(|values| {
+            values.push_str(value);
+            Ok::<_, HeaderError>(true)
+        })?;
+        if let Some(value) = written {
+            self.set_to(Cow::Owned(name), value);
+        }
+        Ok(())
+    }
+
+    fn set_to(&mut self, name: Cow<'s, HeaderName>, value: Range<usize>) {
         self.remove.retain(|removed| *removed != name);
         self.set.retain(|(set, _)| *set != name);
         self.set.push((name, value));
     }
 
     /// Removes a header from the client's request, unless it is set here.
-    pub fn remove(&mut self, name: HeaderName) {
-        if !self.set.iter().any(|(set, _)| *set == name) && !self.remove.contains(&name) {
-            self.remove.push(name);
+    pub fn remove(&mut self, name: &'s HeaderName) {
+        if !self.removes(name.as_str().as_bytes()) && !self.sets(name) {
+            self.remove.push(Cow::Borrowed(name));
+        }
+    }
+
+    /// Removes a header that the client sent, unless it is set here. One that must not be touched
+    /// stays.
+    pub fn remove_sent(&mut self, sent: &[u8]) {
+        if let Ok(name) = parse_sent(sent)
+            && !self.removes(name.as_str().as_bytes())
+            && !self.sets(&name)
+        {
+            self.remove.push(Cow::Owned(name));
         }
     }
 
@@ -36,35 +141,69 @@ impl Mutations {
         self.remove_query.push(name.into());
     }
 
-    /// Sets a header of the answer to the client.
-    pub fn set_response(&mut self, name: HeaderName, value: HeaderValue) {
-        self.response.retain(|(set, _)| *set != name);
-        self.response.push((name, value));
+    /// Sets a header of the answer to the client to what `write` writes, if anything.
+    ///
+    /// # Errors
+    /// As [`Mutations::set`].
+    pub fn set_response<E: From<HeaderError>>(
+        &mut self,
+        name: &'s HeaderName,
+        write: impl FnOnce(&mut String) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        if let Some(value) = self.values.add(write)? {
+            self.response.retain(|(set, _)| **set != *name);
+            self.response.push((Cow::Borrowed(name), value));
+        }
+        Ok(())
+    }
+
+    fn sets(&self, name: &HeaderName) -> bool {
+        self.set.iter().any(|(set, _)| **set == *name)
+    }
+
+    /// Whether a header, in lower case, is removed.
+    #[must_use]
+    pub fn removes(&self, name: &[u8]) -> bool {
+        self.removed_headers()
+            .any(|removed| removed.as_bytes() == name)
     }
 
     /// The headers to set for the upstream.
-    #[must_use]
-    pub fn set_headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.set
+    pub fn set_headers(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.settings(&self.set)
     }
 
     /// The headers to remove from the client's request.
-    #[must_use]
-    pub fn removed_headers(&self) -> &[HeaderName] {
-        &self.remove
+    pub fn removed_headers(&self) -> impl Iterator<Item = &str> + Clone {
+        let always = self.always.iter().filter(|name| !self.sets(name));
+        let remove = self.remove.iter().map(|name| name.as_str());
+        always.map(HeaderName::as_str).chain(remove)
     }
 
     /// The query parameters to remove.
-    #[must_use]
-    pub fn removed_query(&self) -> &[Box<str>] {
-        &self.remove_query
+    pub fn removed_query(&self) -> impl Iterator<Item = &str> + Clone {
+        self.remove_query.iter().map(AsRef::as_ref)
     }
 
     /// The headers to set in the answer to the client.
-    #[must_use]
-    pub fn response_headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.response
+    pub fn response_headers(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.settings(&self.response)
     }
+
+    fn settings<'m>(
+        &'m self,
+        settings: &'m [Setting<'s>],
+    ) -> impl Iterator<Item = (&'m str, &'m str)> + Clone {
+        settings.iter().map(|(name, value)| {
+            let value = self.values.0.get(value.clone());
+            (name.as_str(), value.unwrap_or_default())
+        })
+    }
+}
+
+fn parse_sent(sent: &[u8]) -> Result<HeaderName, HeaderError> {
+    let text = std::str::from_utf8(sent).map_err(|_| HeaderError::NotAToken)?;
+    HeaderName::parse(text)
 }
 
 /// The headers that any Api of the catalog may set for an upstream, by their spelling with `-`.
@@ -72,29 +211,51 @@ impl Mutations {
 /// Upstreams behind CGI-like interfaces read `x_user` as `x-user`, so a name in any mix of the two
 /// spellings is ours.
 #[derive(Debug, Default)]
-pub struct OwnedHeaders(HashSet<Box<str>>);
+pub struct OwnedHeaders {
+    names: HashSet<Box<[u8]>>,
+    /// One bit for each [`mark`] of a name: most headers of a client can be told from it.
+    marks: [u64; 4],
+}
 
 impl OwnedHeaders {
     /// The headers of every Api in `catalog`.
     #[must_use]
     pub fn of(catalog: &Catalog) -> Self {
+        let mut owned = Self::default();
         let names = catalog.apis().iter().flat_map(|api| &api.upstream.headers);
-        Self(
-            names
-                .map(|(name, _)| name.as_str().replace('_', "-").into())
-                .collect(),
-        )
+        for (name, _) in names {
+            let name = name.as_str().replace('_', "-").into_bytes();
+            let (word, bit) = mark(&name);
+            if let Some(word) = owned.marks.get_mut(word) {
+                *word |= bit;
+            }
+            owned.names.insert(name.into());
+        }
+        owned
     }
 
-    /// Whether a client's header `name` is ours in some spelling.
+    /// Whether a client's header `name`, in lower case, is ours in some spelling.
     #[must_use]
-    pub fn contains(&self, name: &str) -> bool {
-        if name.contains('_') {
-            self.0.contains(&*name.replace('_', "-"))
-        } else {
-            self.0.contains(name)
+    pub fn contains(&self, name: &[u8]) -> bool {
+        let (word, bit) = mark(name);
+        if self.marks.get(word).is_none_or(|word| word & bit == 0) {
+            return false;
         }
+        let dashed: Vec<u8> = name.iter().copied().map(dashed).collect();
+        self.names.contains(&*dashed)
     }
+}
+
+const fn dashed(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte }
+}
+
+/// A word and a bit in it, by the length and two bytes of a name, which `_` for `-` does not change.
+fn mark(name: &[u8]) -> (usize, u64) {
+    let byte = |at: usize| usize::from(name.get(at).copied().map_or(0, dashed));
+    let last = byte(name.len().saturating_sub(1));
+    let sum = name.len() * 5 + byte(2) * 3 + last;
+    (sum / 64 % 4, 1 << (sum % 64))
 }
 
 /// The removals that every allowed request of one Api gets.
@@ -133,5 +294,59 @@ impl PreparedMutations {
     #[must_use]
     pub fn remove(&self) -> &[HeaderName] {
         &self.remove
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> HeaderName {
+        HeaderName::parse(text).unwrap()
+    }
+
+    fn put<'v>(value: &'v str) -> impl FnOnce(&mut String) -> Result<bool, HeaderError> + 'v {
+        |text| {
+            text.push_str(value);
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn a_header_is_set_or_removed_and_never_both() {
+        let (user, plan) = (name("x-user"), name("x-plan"));
+        let prepared = PreparedMutations {
+            remove: vec![user.clone(), name("x_user"), plan.clone()],
+        };
+        let mut mutations = Mutations::removing(Some(&prepared));
+        mutations.remove_sent(b"cookie");
+        mutations.remove_sent(b"cookie");
+        mutations.set(&user, put("eve")).unwrap();
+        mutations.set(&user, put("ann")).unwrap();
+        mutations.set_sent(b"cookie", "a=b").unwrap();
+        mutations.remove(&user);
+        let set: Vec<_> = mutations.set_headers().collect();
+        assert_eq!(set, [("x-user", "ann"), ("cookie", "a=b")]);
+        let removed: Vec<_> = mutations.removed_headers().collect();
+        assert_eq!(removed, ["x_user", "x-plan"]);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_header_sets_nothing() {
+        let user = name("x-user");
+        let mut mutations = Mutations::default();
+        let error = mutations.set(&user, put("a\r\nb")).unwrap_err();
+        assert_eq!(error, HeaderError::ControlCharacter);
+        mutations
+            .set(&user, |text| {
+                text.push_str("half ");
+                Ok::<_, HeaderError>(false)
+            })
+            .unwrap();
+        assert_eq!(mutations.set_headers().count(), 0);
+        mutations.set(&user, put("whole")).unwrap();
+        let set: Vec<_> = mutations.set_headers().collect();
+        assert_eq!(set, [("x-user", "whole")]);
+        assert!(!format!("{mutations:?}").contains("whole"));
     }
 }

@@ -5,9 +5,11 @@
 
 use serde_json::Value;
 
+use crate::authentication::principal::ClaimedApplication;
 use crate::authorization::Permit;
 use crate::authorization::subscription::KnownApplication;
-use crate::header::{HeaderError, HeaderValue};
+use crate::catalog::model::Application;
+use crate::header::HeaderError;
 use crate::routing::Route;
 
 /// A header value with places to fill.
@@ -113,26 +115,29 @@ impl HeaderTemplate {
         Ok(Self { parts })
     }
 
-    /// Fills the places; `None` where a value is missing or empty.
+    /// Writes the text with its places filled; `false` where a value is missing or empty.
     ///
     /// # Errors
-    /// Where a claim is an object or a list, or the value cannot stand in a header.
+    /// Where a claim is an object or a list.
     pub fn render(
         &self,
         route: &Route<'_>,
-        permit: &Permit,
-    ) -> Result<Option<HeaderValue>, RenderError> {
-        let mut value = String::new();
+        permit: &Permit<'_>,
+        text: &mut String,
+    ) -> Result<bool, RenderError> {
         for part in &self.parts {
             match part {
-                Part::Text(text) => value.push_str(text),
-                Part::Variable(variable) => match variable.value(route, permit)? {
-                    Some(text) if !text.is_empty() => value.push_str(&text),
-                    Some(_) | None => return Ok(None),
-                },
+                Part::Text(fixed) => text.push_str(fixed),
+                Part::Variable(variable) => {
+                    let before = text.len();
+                    variable.write(route, permit, text)?;
+                    if text.len() == before {
+                        return Ok(false);
+                    }
+                }
             }
         }
-        Ok(Some(HeaderValue::parse(value)?))
+        Ok(true)
     }
 }
 
@@ -149,49 +154,60 @@ impl Variable {
         }
     }
 
-    fn value(&self, route: &Route<'_>, permit: &Permit) -> Result<Option<String>, RenderError> {
+    /// Writes the value; nothing, where there is none.
+    fn write(
+        &self,
+        route: &Route<'_>,
+        permit: &Permit<'_>,
+        text: &mut String,
+    ) -> Result<(), RenderError> {
         let principal = permit.principal();
         let identity = principal.identity();
-        let shared = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
-        Ok(match self {
-            Self::PrincipalSubject => shared(&identity.subject),
-            Self::PrincipalIssuer => shared(&identity.issuer),
-            Self::PrincipalClientId | Self::ApplicationClientId => shared(&identity.client_id),
-            Self::PrincipalMethod => Some(principal.method().name().to_owned()),
-            Self::PrincipalAuthenticator => Some(principal.authenticator().as_ref().to_owned()),
-            Self::PrincipalScopes => Some(identity.scopes.join(" ")),
-            Self::Claim(path) => claim(&identity.claims, path)?,
+        let value = match self {
+            Self::PrincipalSubject => identity.subject.as_deref(),
+            Self::PrincipalIssuer => identity.issuer.as_deref(),
+            Self::PrincipalClientId | Self::ApplicationClientId => identity.client_id.as_deref(),
+            Self::PrincipalMethod => Some(principal.method().name()),
+            Self::PrincipalAuthenticator => Some(principal.authenticator()),
+            Self::PrincipalScopes => {
+                write_scopes(&identity.scopes, text);
+                None
+            }
+            Self::Claim(path) => return write_claim(&identity.claims, path, text),
             Self::ApplicationId => application(
-                route,
                 permit,
                 |application| Some(application.id.as_str()),
                 |claimed| claimed.id.as_deref(),
             ),
             Self::ApplicationName => application(
-                route,
                 permit,
                 |application| Some(application.id.name()),
                 |claimed| claimed.name.as_deref(),
             ),
             Self::ApplicationOwner => application(
-                route,
                 permit,
                 |application| application.owner.as_deref(),
                 |claimed| claimed.owner.as_deref(),
             ),
-            Self::SubscriptionPlan => permit
-                .standing()
-                .plan()
-                .map(|plan| plan.as_ref().to_owned()),
-            Self::ApiId => Some(route.api.id.as_str().to_owned()),
-            Self::ApiName => Some(route.api.id.name().to_owned()),
-            Self::ApiTitle => Some(route.api.title.as_ref().to_owned()),
-            Self::ApiVersion => Some(route.api.version.as_ref().to_owned()),
-            Self::ApiContext => shared(&route.api.context),
-            Self::OperationPath => route
-                .operation
-                .map(|operation| operation.path.text.as_ref().to_owned()),
-        })
+            Self::SubscriptionPlan => permit.standing().plan(),
+            Self::ApiId => Some(route.api.id.as_str()),
+            Self::ApiName => Some(route.api.id.name()),
+            Self::ApiTitle => Some(&*route.api.title),
+            Self::ApiVersion => Some(&*route.api.version),
+            Self::ApiContext => route.api.context.as_deref(),
+            Self::OperationPath => route.operation.map(|operation| &*operation.path.text),
+        };
+        text.push_str(value.unwrap_or_default());
+        Ok(())
+    }
+}
+
+fn write_scopes(scopes: &[Box<str>], text: &mut String) {
+    for (at, scope) in scopes.iter().enumerate() {
+        if at > 0 {
+            text.push(' ');
+        }
+        text.push_str(scope);
     }
 }
 
@@ -205,35 +221,34 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), TemplateError> {
     Ok(())
 }
 
-fn application(
-    route: &Route<'_>,
-    permit: &Permit,
-    of_catalog: impl FnOnce(&crate::catalog::model::Application) -> Option<&str>,
-    of_token: impl FnOnce(&crate::authentication::principal::ClaimedApplication) -> Option<&str>,
-) -> Option<String> {
+fn application<'p>(
+    permit: &'p Permit<'_>,
+    of_catalog: impl FnOnce(&'p Application) -> Option<&'p str>,
+    of_token: impl FnOnce(&'p ClaimedApplication) -> Option<&'p str>,
+) -> Option<&'p str> {
     match permit.standing().application()? {
-        KnownApplication::Catalog(at) => {
-            of_catalog(route.catalog().application(*at)?).map(str::to_owned)
+        KnownApplication::Catalog(application) => of_catalog(application),
+        KnownApplication::Claimed => {
+            let identity = permit.principal().identity();
+            of_token(identity.claimed_application.as_ref()?)
         }
-        claimed @ KnownApplication::Claimed(_) => of_token(claimed.claimed()?).map(str::to_owned),
     }
 }
 
-fn claim(claims: &Value, path: &[Box<str>]) -> Result<Option<String>, RenderError> {
-    let mut value = claims;
-    for name in path {
-        match value.get(&**name) {
-            Some(inner) => value = inner,
-            None => return Ok(None),
+fn write_claim(claims: &Value, path: &[Box<str>], text: &mut String) -> Result<(), RenderError> {
+    let found = path
+        .iter()
+        .try_fold(claims, |value, name| value.get(&**name));
+    match found {
+        None | Some(Value::Null) => {}
+        Some(Value::String(claim)) => text.push_str(claim),
+        Some(Value::Number(number)) => text.push_str(&number.to_string()),
+        Some(Value::Bool(boolean)) => text.push_str(if *boolean { "true" } else { "false" }),
+        Some(Value::Array(_) | Value::Object(_)) => {
+            return Err(RenderError::NotScalar(path.join(".")));
         }
     }
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
-        Value::Number(number) => Ok(Some(number.to_string())),
-        Value::Bool(boolean) => Ok(Some(boolean.to_string())),
-        Value::Array(_) | Value::Object(_) => Err(RenderError::NotScalar(path.join("."))),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -284,15 +299,14 @@ mod tests {
         let claims =
             serde_json::json!({"tenant": {"id": 7, "admin": true}, "roles": ["a"], "none": null});
         let read = |path: &str| {
-            claim(
-                &claims,
-                &path.split('.').map(Into::into).collect::<Vec<_>>(),
-            )
+            let mut text = String::new();
+            let path: Vec<_> = path.split('.').map(Into::into).collect();
+            write_claim(&claims, &path, &mut text).map(|()| text)
         };
-        assert_eq!(read("tenant.id"), Ok(Some("7".to_owned())));
-        assert_eq!(read("tenant.admin"), Ok(Some("true".to_owned())));
-        assert_eq!(read("none"), Ok(None));
-        assert_eq!(read("tenant.name"), Ok(None));
+        assert_eq!(read("tenant.id"), Ok("7".to_owned()));
+        assert_eq!(read("tenant.admin"), Ok("true".to_owned()));
+        assert_eq!(read("none"), Ok(String::new()));
+        assert_eq!(read("tenant.name"), Ok(String::new()));
         assert_eq!(
             read("roles"),
             Err(RenderError::NotScalar("roles".to_owned()))

@@ -165,7 +165,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, time: Timestamp, record: &Record) {
+    fn add(&mut self, time: Timestamp, record: &Record<Box<str>>) {
         let Ok(line) = serde_json::to_string(&Line::of(time, record)) else {
             return; // nothing in a line can fail to become JSON
         };
@@ -219,8 +219,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(time: Timestamp, record: &'a Record) -> Self {
-        let caller = record.caller.as_deref();
+    fn of(time: Timestamp, record: &'a Record<Box<str>>) -> Self {
+        let caller = &record.caller;
         let request = record.request.as_ref();
         Self {
             time,
@@ -228,14 +228,12 @@ impl<'a> Line<'a> {
             decision: record.verdict.name(),
             reason: record.reason,
             detail: record.detail.as_deref(),
-            api: record.api.as_ref().map(|api| api.as_str()),
+            api: record.api.as_deref(),
             operation: record.operation.as_deref(),
-            application: caller
-                .and_then(|caller| caller.application.as_ref())
-                .map(|application| application.as_str()),
-            subject: caller.and_then(|caller| caller.subject.as_deref()),
-            authenticator: caller.and_then(|caller| caller.authenticator.as_deref()),
-            plan: caller.and_then(|caller| caller.plan.as_deref()),
+            application: caller.application.as_deref(),
+            subject: caller.subject.as_deref(),
+            authenticator: caller.authenticator.as_deref(),
+            plan: caller.plan.as_deref(),
             method: request.map(|request| &*request.method),
             host: request.map(|request| &*request.host),
             path: request.map(|request| &*request.path),

@@ -4,7 +4,7 @@ use super::*;
 use crate::authentication::Authenticator;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::principal::ClientIdentity;
-use crate::authentication::testing::{Case, Ended, NOW, build, ended, request};
+use crate::authentication::testing::{Case, Ended, NOW, build, ended, kept, request};
 use crate::catalog::model::{
     ApiKey, Application, ApplicationId, ApplicationIndex, ApplicationState, Origin,
 };
@@ -35,9 +35,9 @@ fn catalog(keys: Vec<(KeyDigest, Option<i64>)>) -> Catalog {
     Catalog::new(Vec::new(), vec![application], Vec::new())
 }
 
-fn present(section: &str, request: &DownstreamRequest, catalog: &Catalog) -> Outcome {
-    let built = build(section, &KeySources::offline());
-    let Authenticator::ApiKey(api_key) = &*built else {
+fn present(section: &str, request: &DownstreamRequest, catalog: &Catalog) -> Outcome<'static> {
+    let built = kept(build(section, &KeySources::offline()));
+    let Authenticator::ApiKey(api_key) = built else {
         panic!("an api key authenticator");
     };
     api_key.authenticate(request, catalog)

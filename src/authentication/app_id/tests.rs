@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::authentication::Authenticator;
 use crate::authentication::key_refresh::KeySources;
-use crate::authentication::testing::{Ended, build, ended, request};
+use crate::authentication::testing::{Ended, build, ended, kept, request};
 use crate::catalog::model::{Application, ApplicationId, ApplicationState, Origin};
 
 const INVALID: Ended = Ended::Denied(Reason::CredentialInvalid);
@@ -26,11 +26,11 @@ fn application(app_id: &str, keys: &[&str]) -> Application {
     }
 }
 
-fn present(path: &str, headers: &[(&str, &str)]) -> Outcome {
+fn present(path: &str, headers: &[(&str, &str)]) -> Outcome<'static> {
     let section = "a: { type: appId, id: [{ header: app_id }, { basic: true }, { query: id }], \
                    key: [{ header: app_key }, { basic: true }] }";
-    let built = build(section, &KeySources::offline());
-    let Authenticator::AppId(app_id) = &*built else {
+    let built = kept(build(section, &KeySources::offline()));
+    let Authenticator::AppId(app_id) = built else {
         panic!("an app id authenticator");
     };
     let applications = vec![

@@ -30,7 +30,7 @@ fn authenticator(extra: &str) -> std::sync::Arc<Authenticator> {
     build(&section(extra), &KeySources::offline())
 }
 
-async fn present(authenticator: &Authenticator, token: &str) -> Outcome {
+async fn present<'a>(authenticator: &'a Authenticator, token: &str) -> Outcome<'a> {
     let Authenticator::Jwt(jwt) = authenticator else {
         panic!("a jwt authenticator");
     };
@@ -55,9 +55,9 @@ async fn judge_header(extra: &str, changes: Value) -> Ended {
     judge(extra, &token).await
 }
 
-async fn verified(extra: &str, changes: Value) -> Principal {
+async fn verified(extra: &str, changes: Value) -> Principal<'static> {
     let token = RSA.token(Algorithm::Rs256, &header(), &with(claims(), changes));
-    let outcome = present(&authenticator(extra), &token).await;
+    let outcome = present(kept(authenticator(extra)), &token).await;
     let Outcome::Verified(principal) = outcome else {
         panic!("{outcome:?}");
     };

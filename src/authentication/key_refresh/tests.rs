@@ -294,7 +294,7 @@ async fn readiness_waits_for_the_first_try_and_for_no_reload() {
     assert!(readiness.reasons().is_empty());
 }
 
-async fn judge(authenticator: &Authenticator, issuer: &Issuer, kid: &str) -> Outcome {
+async fn judge<'a>(authenticator: &'a Authenticator, issuer: &Issuer, kid: &str) -> Outcome<'a> {
     let claims = with(claims(), json!({ "iss": issuer.address }));
     let token = ED.token(
         Algorithm::EdDsa,

@@ -53,13 +53,12 @@ struct Fixture {
 impl Fixture {
     async fn start(listener: CheckListener) -> Self {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
-        let recorder = Recorder::counting(metrics.clone(), Clock::system());
+        let (recorder, _) = Recorder::collecting(metrics.clone(), Clock::system());
         let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
         let snapshot = Snapshot::new(Revision::new(&[]), empty, &HashMap::new());
         let shared = Shared {
-            checker: Checker::new(Authorization::new(Clock::system()), None),
+            checker: Checker::new(Authorization::new(Clock::system()), None, recorder.clone()),
             snapshots: SnapshotReader::new(snapshot),
-            recorder: recorder.clone(),
             slots: Semaphore::new(100),
             deadline: Duration::from_secs(5),
             max_message: 1000,

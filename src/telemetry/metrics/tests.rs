@@ -2,19 +2,22 @@
 
 use super::declaration::ALL;
 use super::*;
-use crate::catalog::model::ApiId;
-use crate::usage::DecisionId;
+use crate::usage::{CallerRecord, DecisionId};
 
-fn record(api: Option<ApiId>, verdict: Verdict, reason: &'static str) -> Record {
+fn record(
+    api: Option<&'static str>,
+    verdict: Verdict,
+    reason: &'static str,
+) -> Record<&'static str> {
     Record {
-        decision_id: DecisionId::new(),
-        listener: "inbound".into(),
+        decision_id: DecisionId::new(Timestamp::UNIX_EPOCH),
+        listener: "inbound",
         verdict,
         reason,
         detail: None,
         api,
         operation: None,
-        caller: None,
+        caller: CallerRecord::default(),
         shadow: false,
         request: None,
         duration: Duration::from_micros(300),
@@ -38,9 +41,11 @@ fn tasks() -> Tasks {
 fn filled() -> Metrics {
     let metrics = metrics();
     let name: Arc<str> = "n".into();
-    let api = ApiId::new("default", "pets");
-    metrics.check_done(&record(Some(api), Verdict::Allow, "permitted"));
-    metrics.check_done(&record(None, Verdict::Deny, "api_not_found"));
+    let permits = PermitCounter::default();
+    let allow = record(Some("default/pets"), Verdict::Allow, "permitted");
+    metrics.check_done(&allow, Some(&permits));
+    metrics.check_done(&allow, Some(&permits));
+    metrics.check_done(&record(None, Verdict::Deny, "api_not_found"), None);
     metrics.connections(&name).inc();
     metrics.connection_refused(&name, Refusal::MaxConnections);
     metrics.set_catalog_age(&name, Duration::from_secs(5));
@@ -56,7 +61,7 @@ fn filled() -> Metrics {
 async fn checks_are_counted_with_every_label_present() {
     let text = filled().render().unwrap();
     for line in [
-        r#"portcullis_checks_total{api="default/pets",decision="allow",reason="permitted"} 1"#,
+        r#"portcullis_checks_total{api="default/pets",decision="allow",reason="permitted"} 2"#,
         r#"portcullis_checks_total{api="",decision="deny",reason="api_not_found"} 1"#,
         r#"portcullis_check_duration_seconds_bucket{le="0.0005",decision="deny"} 1"#,
         r#"portcullis_check_duration_seconds_count{decision="fail"} 0"#,

@@ -2,40 +2,37 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::model::{ApiId, ApplicationId};
-use crate::check::decision::CallerSummary;
 use crate::clock::Clock;
 use crate::task::Tasks;
-use crate::usage::{DecisionId, Recorder, RequestSummary, Verdict};
+use crate::usage::{CallerRecord, DecisionId, Recorder, RequestRecord, Verdict};
 
-fn record(verdict: Verdict) -> Record {
+fn record(verdict: Verdict) -> Record<&'static str> {
     Record {
-        decision_id: DecisionId::new(),
-        listener: "inbound".into(),
+        decision_id: DecisionId::new(Timestamp::UNIX_EPOCH),
+        listener: "inbound",
         verdict,
         reason: "scope_insufficient",
-        detail: Some("needs `orders.write`".into()),
-        api: Some(ApiId::new("default", "orders")),
-        operation: Some("/orders/{id}".into()),
-        caller: Some(Arc::new(CallerSummary {
-            authenticator: Some("partners".into()),
-            subject: Some("ann".into()),
-            application: Some(ApplicationId::new("default", "shop")),
-            plan: Some("default/gold".into()),
-        })),
+        detail: Some("needs `orders.write`"),
+        api: Some("default/orders"),
+        operation: Some("/orders/{id}"),
+        caller: CallerRecord {
+            authenticator: Some("partners"),
+            subject: Some("ann"),
+            application: Some("default/shop"),
+            plan: Some("default/gold"),
+        },
         shadow: true,
-        request: Some(RequestSummary {
-            method: "POST".into(),
-            host: "api.example".into(),
-            path: "/orders/1\u{7f}\n".into(),
-            id: "77".into(),
+        request: Some(RequestRecord {
+            method: "POST",
+            host: "api.example",
+            path: "/orders/1\u{7f}\n",
+            id: "77",
         }),
         duration: Duration::from_micros(1234),
     }
@@ -74,15 +71,16 @@ async fn logged(allows: f64, records: impl FnOnce(&Recorder)) -> (Vec<Value>, St
 #[tokio::test]
 async fn a_denial_is_one_line_with_what_is_known() {
     let (lines, metrics) = logged(0.0, |recorder| {
-        recorder.record(record(Verdict::Deny));
-        recorder.record(Record {
+        recorder.record(&record(Verdict::Deny), None);
+        let little = Record {
             detail: None,
             api: None,
             operation: None,
-            caller: None,
+            caller: CallerRecord::default(),
             request: None,
             ..record(Verdict::Fail)
-        });
+        };
+        recorder.record(&little, None);
     })
     .await;
     let id = lines[0]["decision.id"].as_str().unwrap();
@@ -108,7 +106,7 @@ async fn a_denial_is_one_line_with_what_is_known() {
 async fn allows_are_sampled_and_all_of_them_are_counted() {
     let allows = |recorder: &Recorder| {
         for _ in 0..400 {
-            recorder.record(record(Verdict::Allow));
+            recorder.record(&record(Verdict::Allow), None);
         }
     };
     let (none, metrics) = logged(0.0, allows).await;
@@ -125,7 +123,7 @@ async fn what_does_not_fit_into_the_queue_is_dropped_and_counted() {
     let metrics = metrics();
     let (recorder, log) = Recorder::build(&config, metrics.clone(), Clock::at(0)).unwrap();
     for _ in 0..5 {
-        recorder.record(record(Verdict::Deny));
+        recorder.record(&record(Verdict::Deny), None);
     }
     let text = metrics.render().unwrap();
     assert!(text.contains("portcullis_usage_dropped_total 3"), "{text}");
@@ -159,7 +157,7 @@ async fn what_cannot_be_written_is_counted_and_does_not_end_the_log() {
     let tasks = Tasks::new();
     tasks.streaming("decision_log", log.run()).keep();
     for _ in 0..2 {
-        recorder.record(record(Verdict::Deny));
+        recorder.record(&record(Verdict::Deny), None);
         recorder.flush(Duration::from_secs(5)).await;
     }
     let text = metrics.render().unwrap();
@@ -171,7 +169,7 @@ async fn what_cannot_be_written_is_counted_and_does_not_end_the_log() {
 async fn a_flush_does_not_wait_for_ever() {
     let (config, _folder) = config(1.0, 1);
     let (recorder, _log) = Recorder::build(&config, metrics(), Clock::at(0)).unwrap();
-    recorder.record(record(Verdict::Deny));
+    recorder.record(&record(Verdict::Deny), None);
     recorder.flush(Duration::from_secs(5)).await;
 }
 
@@ -194,7 +192,7 @@ fn the_documented_line_has_the_fields_of_a_line() {
     let page = std::fs::read_to_string(page).unwrap();
     let documented = page.lines().find(|line| line.starts_with(r#"{"time":"#));
     let documented: Value = serde_json::from_str(documented.unwrap()).unwrap();
-    let line = record(Verdict::Deny);
+    let line = record(Verdict::Deny).to_owned();
     let line = serde_json::to_value(Line::of(Timestamp::UNIX_EPOCH, &line)).unwrap();
     let names =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };

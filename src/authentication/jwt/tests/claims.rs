@@ -188,7 +188,7 @@ async fn no_detail_tells_a_claim_or_the_token() {
         json!({ "scope": { marked: 1 } }),
     ] {
         let token = RSA.token(Algorithm::Rs256, &header(), &with(claims(), changes));
-        let outcome = present(&authenticator(""), &token).await;
+        let outcome = present(kept(authenticator("")), &token).await;
         let (Outcome::NotMine(detail) | Outcome::Stopped(Stop::Deny(detail))) = outcome else {
             panic!("{outcome:?}");
         };
