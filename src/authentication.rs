@@ -17,7 +17,6 @@ pub mod principal;
 #[cfg(test)]
 mod testing;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::authentication::api_key::ApiKeyAuthenticator;
@@ -193,18 +192,18 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome) {
         Outcome::NotMine(denial) => (
             "a credential of another",
             Some(denial.reason().name()),
-            Some(Cow::Borrowed(denial.detail())),
+            Some(denial.detail()),
         ),
         Outcome::Verified(_) => ("a credential that holds", None, None),
         Outcome::Stopped(Stop::Deny(denial)) => (
             "a credential that does not hold",
             Some(denial.reason().name()),
-            Some(Cow::Borrowed(denial.detail())),
+            Some(denial.detail()),
         ),
         Outcome::Stopped(Stop::Fail(fault)) => (
             "nothing, because it failed",
             Some(fault.reason().name()),
-            Some(Cow::Owned(fault.detail())),
+            Some(fault.detail()),
         ),
     };
     tracing::trace!(
@@ -215,7 +214,7 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome) {
         kind = authenticator.method().name(),
         looked_in = authenticator.places().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         reason,
-        detail = detail.as_deref(),
+        detail,
     );
 }
 

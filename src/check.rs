@@ -15,14 +15,19 @@ pub mod answer;
 pub mod codec;
 pub mod decision;
 pub mod exemption;
+pub mod overload;
 pub mod request;
 pub mod response;
 pub mod service;
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::poll;
 
 use crate::authentication::authenticate;
 use crate::authorization::Authorization;
@@ -53,6 +58,13 @@ pub struct Asking {
     pub started: Instant,
     /// How long it may take from then on.
     pub budget: Duration,
+}
+
+impl Asking {
+    /// How much of the time is left.
+    fn left(&self) -> Duration {
+        self.budget.saturating_sub(self.started.elapsed())
+    }
 }
 
 /// A decision about a request, and the route that it was made for where one was found.
@@ -110,14 +122,23 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Decision {
-        let left = asking.budget.saturating_sub(asking.started.elapsed());
-        match tokio::time::timeout(left, self.line(route, request)).await {
-            Ok(Ok(grant)) => Decision::Allow(grant),
-            Ok(Err(stop)) => stop.into(),
-            Err(_) => {
-                let why = anyhow::anyhow!("not decided within {:?}", asking.budget);
+        match within(asking.left(), self.line(route, request)).await {
+            Some(Ok(grant)) => Decision::Allow(grant),
+            Some(Err(stop)) => stop.into(),
+            None => {
+                let why = format!("not decided within {:?}", asking.budget);
                 Decision::Fail(Fault::new(FaultReason::Timeout, why))
             }
         }
+    }
+}
+
+/// What `work` gives; none where it has to wait for longer than `limit`. Where it need not wait,
+/// no timer is made.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    match poll!(work.as_mut()) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::time::timeout(limit, work).await.ok(),
     }
 }

@@ -71,7 +71,7 @@ impl Checker {
 
     /// The answer to a check that we could not judge.
     pub(super) fn failed(&self, reason: FaultReason, why: &'static str, asking: &Asking) -> Answer {
-        let fault = Fault::new(reason, anyhow::anyhow!(why));
+        let fault = Fault::new(reason, why);
         self.unread(Decision::Fail(fault), false, asking)
     }
 }

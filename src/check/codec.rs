@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame};
-use tonic::body::Body;
 
 /// The flag and the length before each message.
 const PREFIX_BYTES: usize = 5;
@@ -37,7 +36,10 @@ pub enum MessageError {
 ///
 /// # Errors
 /// Where it is not there whole, alone and plain.
-pub async fn read_message(body: Body, limit: usize) -> Result<Bytes, MessageError> {
+pub async fn read_message(
+    body: impl HttpBody<Data = Bytes>,
+    limit: usize,
+) -> Result<Bytes, MessageError> {
     let mut body = pin!(body);
     let mut received = Received::default();
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
@@ -112,15 +114,15 @@ impl Received {
 
 /// The response of a successful unary call that carries `message`.
 #[must_use]
-pub fn write_message(message: &[u8]) -> Response<Body> {
+pub fn write_message(message: &[u8]) -> Response<Unary> {
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     framed.put_slice(message);
-    let mut response = Response::new(Body::new(Unary {
+    let mut response = Response::new(Unary {
         message: Some(framed.freeze()),
         ended: false,
-    }));
+    });
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
@@ -130,7 +132,7 @@ pub fn write_message(message: &[u8]) -> Response<Body> {
 
 /// One message and the trailers that say OK.
 #[derive(Debug)]
-struct Unary {
+pub struct Unary {
     message: Option<Bytes>,
     ended: bool,
 }
@@ -165,12 +167,12 @@ mod tests {
 
     use super::*;
 
-    fn body(chunks: &[&[u8]]) -> Body {
+    fn body(chunks: &[&[u8]]) -> impl HttpBody<Data = Bytes> {
         let frames: Vec<Result<Frame<Bytes>, Infallible>> = chunks
             .iter()
             .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
             .collect();
-        Body::new(StreamBody::new(tokio_stream::iter(frames)))
+        StreamBody::new(tokio_stream::iter(frames))
     }
 
     async fn read(chunks: &[&[u8]]) -> Result<Bytes, MessageError> {
