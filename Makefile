@@ -6,7 +6,7 @@ CARGO ?= cargo
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test test-envoy-versions lint doc bench bench-verify bench-stages bench-load schema ci envoy clean
+.PHONY: help demo demo-up test test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-overload schema ci envoy clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-stages: ## Measure the time of a check in process, without sockets
 
 bench-load: ## Measure checks per second against a server that only answers OK
 	$(CARGO) bench --locked --bench load
+
+bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
+	$(CARGO) bench --locked --bench overload -- --write
 
 schema: ## Write the generated documents: configuration, denials, metrics, JSON schema
 	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs

@@ -1,6 +1,8 @@
 //! What the benchmarks share: Portcullis with a catalog of a chosen size, servers to compare it
 //! with, the requests that are asked about, and clients that fail on a wrong answer.
 
+#![expect(dead_code, reason = "each benchmark uses its own part")]
+
 #[path = "../tests/support.rs"]
 pub(crate) mod support;
 
@@ -12,5 +14,7 @@ pub(crate) mod callgrind;
 pub(crate) mod client;
 #[path = "bed/gate.rs"]
 pub(crate) mod gate;
+#[path = "bed/open_loop.rs"]
+pub(crate) mod open_loop;
 #[path = "bed/requests.rs"]
 pub(crate) mod requests;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
@@ -19,14 +20,16 @@ use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
 use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
 use crate::check::Checker;
+use crate::check::overload::Overload;
 use crate::check::service::{AuthorizationService, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::listener::accept::Incoming;
+use crate::listener::check::CheckServer;
 use crate::listener::health::Health;
-use crate::listener::{AdminListener, ListenerConfig, check, web};
+use crate::listener::{AdminListener, ListenerConfig, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
 use crate::snapshot::{Snapshot, SnapshotReader};
@@ -261,10 +264,14 @@ impl Parts {
                     Arc::clone(&name),
                     listener.rules(),
                 );
-                let (health, stop) = (health.clone(), self.servers.stop());
-                let server =
-                    async move { check::serve(&listener, incoming, service, health, stop).await };
-                self.servers.run(&self.tasks, &name, server);
+                let server = CheckServer {
+                    listener,
+                    checks: service,
+                    health: health.clone(),
+                    tasks: self.tasks.clone(),
+                };
+                let served = server.serve(incoming, self.servers.stop());
+                self.servers.run(&self.tasks, &name, served);
             }
             ListenerConfig::Admin(listener) => {
                 let router = admin::router(self.admin_state(), self.access(&name, &listener)?);
@@ -291,6 +298,7 @@ impl Parts {
                 self.recorder.clone(),
             ),
             snapshots: self.snapshots.clone(),
+            overload: Overload::of(&Handle::current()),
             slots: Semaphore::new(checks.max_concurrent.min(Semaphore::MAX_PERMITS)),
             deadline: checks.deadline.0,
             max_message: checks.max_message.0,

@@ -18,8 +18,6 @@ pub mod principal;
 mod testing;
 pub mod verified_tokens;
 
-use std::borrow::Cow;
-
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
 use crate::authentication::credential::CredentialPlace;
@@ -196,18 +194,18 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome<'_>) {
         Outcome::NotMine(denial) => (
             "a credential of another",
             Some(denial.reason().name()),
-            Some(Cow::Borrowed(denial.detail())),
+            Some(denial.detail()),
         ),
         Outcome::Verified(_) => ("a credential that holds", None, None),
         Outcome::Stopped(Stop::Deny(denial)) => (
             "a credential that does not hold",
             Some(denial.reason().name()),
-            Some(Cow::Borrowed(denial.detail())),
+            Some(denial.detail()),
         ),
         Outcome::Stopped(Stop::Fail(fault)) => (
             "nothing, because it failed",
             Some(fault.reason().name()),
-            Some(Cow::Owned(fault.detail())),
+            Some(fault.detail()),
         ),
     };
     tracing::trace!(
@@ -218,7 +216,7 @@ fn explain(authenticator: &Authenticator, outcome: &Outcome<'_>) {
         kind = authenticator.method().name(),
         looked_in = authenticator.places().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         reason,
-        detail = detail.as_deref(),
+        detail,
     );
 }
 

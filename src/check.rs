@@ -15,16 +15,19 @@ pub mod answer;
 pub mod codec;
 pub mod decision;
 pub mod exemption;
+pub mod overload;
 pub mod request;
 pub mod response;
 pub mod service;
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::poll;
 
 use crate::authentication::authenticate;
 use crate::authorization::Authorization;
@@ -57,6 +60,13 @@ pub struct Asking {
     pub started: Instant,
     /// How long it may take from then on.
     pub budget: Duration,
+}
+
+impl Asking {
+    /// How much of the time is left.
+    fn left(&self) -> Duration {
+        self.budget.saturating_sub(self.started.elapsed())
+    }
 }
 
 /// A decision about a request, and the route that it was made for where one was found.
@@ -124,35 +134,23 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Decision<'s> {
-        match asking.in_time(self.line(route, request)).await {
-            Ok(Ok(grant)) => Decision::Allow(grant),
-            Ok(Err(stop)) => stop.into(),
-            Err(late) => {
-                let why = anyhow::anyhow!("not decided within {:?}", late.budget);
+        match within(asking.left(), self.line(route, request)).await {
+            Some(Ok(grant)) => Decision::Allow(grant),
+            Some(Err(stop)) => stop.into(),
+            None => {
+                let why = format!("not decided within {:?}", asking.budget);
                 Decision::Fail(Fault::new(FaultReason::Timeout, why))
             }
         }
     }
 }
 
-/// The time is over.
-#[derive(Debug, Clone, Copy)]
-struct Late {
-    budget: Duration,
-}
-
-impl Asking {
-    /// Waits for `work` for as long as the answer may take. Where it need not wait, which is the
-    /// rule, no timer is set up.
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
-        let mut work = pin!(work);
-        if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
-            return Ok(done);
-        }
-        let budget = self.budget;
-        let left = budget.saturating_sub(self.started.elapsed());
-        tokio::time::timeout(left, work)
-            .await
-            .map_err(|_| Late { budget })
+/// What `work` gives; none where it has to wait for longer than `limit`. Where it need not wait,
+/// no timer is made.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    match poll!(work.as_mut()) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::time::timeout(limit, work).await.ok(),
     }
 }

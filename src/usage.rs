@@ -133,32 +133,32 @@ impl Verdict {
 }
 
 impl<'a> Record<&'a str> {
-    /// The record of `decision`, for which `detail` explains a denial or fault, before it is known
-    /// how long it took.
+    /// The record of `decision`, before it is known how long it took.
     #[must_use]
     pub fn new(
         decision_id: DecisionId,
         decision: &'a Decision<'_>,
-        detail: Option<&'a str>,
         route: Option<&Route<'a>>,
         listener: &'a str,
     ) -> Self {
-        let (verdict, reason, caller) = match decision {
+        let (verdict, reason, detail, caller) = match decision {
             Decision::Allow(grant) => {
                 let reason = match grant.ground() {
                     Ground::Permit => "permitted",
                     Ground::Exempt(exemption) => exemption.name(),
                 };
-                (Verdict::Allow, reason, grant.caller())
+                (Verdict::Allow, reason, None, grant.caller())
             }
             Decision::Deny(denial) => {
                 let caller = denial.caller().map(CallerRecord::as_texts);
                 let caller = caller.unwrap_or_default();
-                (Verdict::Deny, denial.reason().name(), caller)
+                let detail = Some(denial.detail());
+                (Verdict::Deny, denial.reason().name(), detail, caller)
             }
             Decision::Fail(fault) => (
                 Verdict::Fail,
                 fault.reason().name(),
+                Some(fault.detail()),
                 CallerRecord::default(),
             ),
         };

@@ -83,7 +83,7 @@ impl From<JwtError> for Stop {
     fn from(error: JwtError) -> Self {
         let reason = match error {
             JwtError::KeysUnavailable(error) => {
-                return Fault::new(FaultReason::DependencyUnavailable, error.into()).into();
+                return Fault::new(FaultReason::DependencyUnavailable, error.to_string()).into();
             }
             JwtError::Header(_) | JwtError::Algorithm(_) | JwtError::Claim(..) => {
                 Reason::CredentialInvalid

@@ -1,8 +1,6 @@
 //! What a check comes to: the bytes for Envoy, and a record of the decision. This is where an Api
 //! in shadow mode turns a refusal into an allow, never inside a stage.
 
-use std::borrow::Cow;
-
 use crate::catalog::model::Enforcement;
 use crate::check::codec::Outgoing;
 use crate::check::decision::{Decision, Fault, FaultReason};
@@ -30,8 +28,7 @@ impl Checker {
         let Judged { decision, route } = judged;
         let route = route.as_ref();
         let shadow = route.is_some_and(|route| route.api.enforcement == Enforcement::Shadow);
-        let detail = detail(decision);
-        let mut record = self.record(decision, detail.as_deref(), route, asking);
+        let mut record = self.record(decision, route, asking);
         record.request = Some(RequestRecord::of(request));
         record.shadow = shadow;
         let reply = Reply {
@@ -52,8 +49,7 @@ impl Checker {
 
     /// The answer to a decision that was made without a request.
     pub(super) fn unread(&self, decision: Decision<'_>, grpc: bool, asking: &Asking) -> Answer {
-        let detail = detail(&decision);
-        let record = self.record(&decision, detail.as_deref(), None, asking);
+        let record = self.record(&decision, None, asking);
         let reply = Reply {
             answers: None,
             grpc: &|| grpc,
@@ -67,29 +63,19 @@ impl Checker {
 
     /// The answer to a check that we could not judge.
     pub(super) fn failed(&self, reason: FaultReason, why: &'static str, asking: &Asking) -> Answer {
-        let fault = Fault::new(reason, anyhow::anyhow!(why));
+        let fault = Fault::new(reason, why);
         self.unread(Decision::Fail(fault), false, asking)
     }
 
     fn record<'a>(
         &self,
         decision: &'a Decision<'_>,
-        detail: Option<&'a str>,
         route: Option<&Route<'a>>,
         asking: &'a Asking,
     ) -> Record<&'a str> {
         let id = DecisionId::new(self.recorder.now());
-        let mut record = Record::new(id, decision, detail, route, &asking.listener);
+        let mut record = Record::new(id, decision, route, &asking.listener);
         record.duration = asking.started.elapsed();
         record
-    }
-}
-
-/// The private explanation of a denial or fault.
-fn detail<'d>(decision: &'d Decision<'_>) -> Option<Cow<'d, str>> {
-    match decision {
-        Decision::Allow(_) => None,
-        Decision::Deny(denial) => Some(Cow::Borrowed(denial.detail())),
-        Decision::Fail(fault) => Some(Cow::Owned(Fault::detail(fault))),
     }
 }

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame};
-use tonic::body::Body;
 
 /// The flag and the length before each message.
 const PREFIX_BYTES: usize = 5;
@@ -37,7 +36,10 @@ pub enum MessageError {
 ///
 /// # Errors
 /// Where it is not there whole, alone and plain.
-pub async fn read_message(body: Body, limit: usize) -> Result<Bytes, MessageError> {
+pub async fn read_message(
+    body: impl HttpBody<Data = Bytes>,
+    limit: usize,
+) -> Result<Bytes, MessageError> {
     let mut body = pin!(body);
     let mut received = Received::default();
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
@@ -138,11 +140,11 @@ impl Outgoing {
 
     /// The response of a successful unary call that carries it.
     #[must_use]
-    pub fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::new(Unary {
+    pub fn into_response(self) -> Response<Unary> {
+        let mut response = Response::new(Unary {
             message: Some(self.0.into()),
             ended: false,
-        }));
+        });
         response.headers_mut().insert(
             http::header::CONTENT_TYPE,
             HeaderValue::from_static("application/grpc"),
@@ -153,7 +155,7 @@ impl Outgoing {
 
 /// One message and the trailers that say OK.
 #[derive(Debug)]
-struct Unary {
+pub struct Unary {
     message: Option<Bytes>,
     ended: bool,
 }
@@ -188,12 +190,12 @@ mod tests {
 
     use super::*;
 
-    fn body(chunks: &[&[u8]]) -> Body {
+    fn body(chunks: &[&[u8]]) -> impl HttpBody<Data = Bytes> {
         let frames: Vec<Result<Frame<Bytes>, Infallible>> = chunks
             .iter()
             .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
             .collect();
-        Body::new(StreamBody::new(tokio_stream::iter(frames)))
+        StreamBody::new(tokio_stream::iter(frames))
     }
 
     async fn read(chunks: &[&[u8]]) -> Result<Bytes, MessageError> {

@@ -121,14 +121,17 @@ impl Denial {
 #[derive(Debug)]
 pub struct Fault {
     reason: FaultReason,
-    source: anyhow::Error,
+    detail: Cow<'static, str>,
 }
 
 impl Fault {
-    /// A fault for `reason`; `source` is for our log only.
+    /// A fault for `reason`; `detail` is for our log only.
     #[must_use]
-    pub fn new(reason: FaultReason, source: anyhow::Error) -> Self {
-        Self { reason, source }
+    pub fn new(reason: FaultReason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 
     /// Why.
@@ -139,8 +142,8 @@ impl Fault {
 
     /// The private explanation.
     #[must_use]
-    pub fn detail(&self) -> String {
-        format!("{:#}", self.source)
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 }
 

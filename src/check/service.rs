@@ -3,24 +3,24 @@
 //! Nothing else of the line sees tonic. Every answer is a `CheckResponse` in a successful RPC, also
 //! "overloaded", "out of time" and "panicked": a gRPC error is an allow where Envoy fails open.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, poll};
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use tokio::sync::Semaphore;
-use tonic::body::Body;
-use tonic::server::NamedService;
-use tower::Service;
 
 use crate::check::answer::Answer;
+use crate::check::codec::{self, Unary};
 use crate::check::decision::{Decision, Denial, FaultReason, Reason};
-use crate::check::{Asking, Checker, codec};
+use crate::check::overload::{Arrival, Overload};
+use crate::check::{Asking, Checker, within};
 use crate::routing::ListenerRules;
 use crate::snapshot::SnapshotReader;
 
@@ -45,7 +45,9 @@ pub struct Shared {
     pub checker: Checker,
     /// What is decided by.
     pub snapshots: SnapshotReader,
-    /// One for each check that may be under way.
+    /// Refuses where more is asked than can be answered.
+    pub overload: Overload,
+    /// One for each check that may wait, for its message or a key.
     pub slots: Semaphore,
     /// How long a check may take.
     pub deadline: Duration,
@@ -54,6 +56,9 @@ pub struct Shared {
 }
 
 impl AuthorizationService {
+    /// The name of the service.
+    pub const NAME: &'static str = "envoy.service.auth.v3.Authorization";
+
     /// The service of the listener called `listener`.
     #[must_use]
     pub fn new(shared: Arc<Shared>, listener: Arc<str>, rules: ListenerRules) -> Self {
@@ -64,26 +69,54 @@ impl AuthorizationService {
         }
     }
 
-    /// Answers one check. Whatever happens on the way, there is an answer.
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let asking = Asking {
-            listener: self.listener,
-            rules: self.rules,
-            started: Instant::now(),
-            budget: budget(request.headers(), self.shared.deadline),
-        };
-        let Answer(message) = self.shared.answer(request.into_body(), &asking).await;
-        message.into_response()
+    /// A check arrives: from now on its time counts, also while its answer is not yet polled.
+    #[must_use]
+    pub fn arrive(&self) -> Arrival {
+        self.shared.overload.arrive(Instant::now())
+    }
+
+    /// Answers the check in `request`. Whatever happens on the way, there is an answer.
+    pub fn answer<B>(
+        &self,
+        request: Request<B>,
+        arrival: Arrival,
+    ) -> impl Future<Output = Response<Unary>> + Send + use<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        let service = self.clone();
+        async move {
+            let asking = Asking {
+                listener: service.listener,
+                rules: service.rules,
+                started: arrival.at(),
+                budget: budget(request.headers(), service.shared.deadline),
+            };
+            let refused = service.shared.overload.refuses(arrival, Instant::now());
+            let answer = service.shared.answer(request.into_body(), refused, &asking);
+            let Answer(message) = answer.await;
+            message.into_response()
+        }
     }
 }
 
 impl Shared {
-    async fn answer(&self, body: Body, asking: &Asking) -> Answer {
+    async fn answer(
+        &self,
+        body: impl Body<Data = Bytes>,
+        refused: bool,
+        asking: &Asking,
+    ) -> Answer {
+        let mut judged = pin!(self.guarded(self.judged(body, refused, asking), asking));
+        // mostly it need not wait for anything
+        if let Poll::Ready(answer) = poll!(judged.as_mut()) {
+            return answer;
+        }
         let Ok(_slot) = self.slots.try_acquire() else {
-            let why = "too many checks are under way";
+            let why = "too many checks wait";
             return self.checker.failed(FaultReason::Overloaded, why, asking);
         };
-        self.guarded(self.judged(body, asking), asking).await
+        judged.await
     }
 
     /// Turns a panic of a stage into a fault.
@@ -96,48 +129,34 @@ impl Shared {
         judged.unwrap_or_else(|_| panicked())
     }
 
-    async fn judged(&self, body: Body, asking: &Asking) -> Answer {
+    /// Reads the message, also of a check that is refused: a stream that is answered before it was
+    /// read is reset, and what comes for it after that is an error of the connection.
+    async fn judged(
+        &self,
+        body: impl Body<Data = Bytes>,
+        refused: bool,
+        asking: &Asking,
+    ) -> Answer {
         let message = codec::read_message(body, self.max_message);
-        match asking.in_time(message).await {
-            Err(_) => {
+        match within(asking.left(), message).await {
+            None => {
                 let why = "the check did not arrive in time";
                 self.checker.failed(FaultReason::Timeout, why, asking)
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let denial = Denial::new(Reason::RequestMalformed, error.to_string());
                 self.checker.unread(Decision::Deny(denial), false, asking)
             }
-            Ok(Ok(frame)) => {
+            Some(Ok(_)) if refused => {
+                let why = "checks come faster than they can be answered";
+                self.checker.failed(FaultReason::Overloaded, why, asking)
+            }
+            Some(Ok(frame)) => {
                 let snapshot = self.snapshots.borrow();
                 self.checker.check(&snapshot, frame, asking).await
             }
         }
     }
-}
-
-impl Service<Request<Body>> for AuthorizationService {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            if request.uri().path() == CHECK_PATH {
-                Ok(service.answer(request).await)
-            } else {
-                Ok(tonic::Status::unimplemented("no such method").into_http())
-            }
-        })
-    }
-}
-
-impl NamedService for AuthorizationService {
-    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
 }
 
 /// The time for a check: what is configured, or what `grpc-timeout` leaves where that is less.
@@ -189,6 +208,7 @@ mod tests {
                 crate::catalog::Catalog::new(Vec::new(), Vec::new(), Vec::new()),
                 &crate::snapshot::Authenticators::new(),
             )),
+            overload: Overload::of(&tokio::runtime::Handle::current()),
             slots: Semaphore::new(1),
             deadline: Duration::from_secs(1),
             max_message: 1024,

@@ -15,7 +15,8 @@ use crate::header::HeaderName;
 pub struct ChecksConfig {
     /// After this time a check is answered as a fault; shorter than the time-out of Envoy's filter.
     pub deadline: HumanDuration,
-    /// How many checks may be under way at once; more are answered as a fault, 503.
+    /// How many checks may wait at once, for the rest of their message or for a key set; more are
+    /// answered as a fault, 503.
     pub max_concurrent: usize,
     /// The largest check; a larger one is denied.
     pub max_message: ByteSize,

@@ -3,19 +3,36 @@
 // INVARIANT: everything that a client can make us hold is bounded: connections, streams of one,
 // header bytes, windows, resets that wait.
 
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::Either;
+use hyper::body::Incoming as IncomingBody;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::Router;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::ServiceExt as _;
 
-use crate::check::service::AuthorizationService;
+use crate::check::codec::Unary;
+use crate::check::service::{AuthorizationService, CHECK_PATH};
 use crate::descriptor::FILE_DESCRIPTOR_SET;
 use crate::listener::CheckListener;
 use crate::listener::accept::{AcceptLimits, Incoming};
-use crate::listener::connection::Patience;
+use crate::listener::connection::{Connection, Patience};
 use crate::listener::health::Health;
+use crate::task::Tasks;
 
 /// Envoy opens one connection per worker and sends every check of that worker over it; what it may
 /// not open it refuses to its client, so the cap on checks is ours ([`crate::check::service`]).
@@ -39,47 +56,177 @@ impl CheckListener {
     }
 }
 
-/// Serves the connections of `incoming` until `stop`; then says so to each (GOAWAY) and waits for
-/// the checks that are under way.
-///
-/// # Errors
-/// Where the server cannot run.
-pub async fn serve(
-    listener: &CheckListener,
-    incoming: Incoming,
-    service: AuthorizationService,
-    health: Health,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let name = incoming.name().clone();
-    tracing::info!(listener = %name, address = %incoming.address(), "answers checks");
-    router(listener, service, &health)?
-        .serve_with_incoming_shutdown(incoming.into_stream(), async move {
-            stop.cancelled().await;
-            health.close().await;
-        })
-        .await
-        .with_context(|| format!("listener `{name}` failed"))
+/// The gRPC server of one check listener.
+//
+// hyper and not tonic's own transport: that one calls a service only when the runtime comes to the
+// task of a request, so that nobody could tell how long the request has waited for that.
+#[derive(Debug)]
+pub struct CheckServer {
+    /// The listener.
+    pub listener: CheckListener,
+    /// Answers checks.
+    pub checks: AuthorizationService,
+    /// Answers those who ask how we are.
+    pub health: Health,
+    /// Where connections run.
+    pub tasks: Tasks,
 }
 
-fn router(
-    listener: &CheckListener,
-    service: AuthorizationService,
-    health: &Health,
-) -> anyhow::Result<Router> {
-    let mut server = Server::builder()
+impl CheckServer {
+    /// Serves the connections of `incoming` until `stop`; then says so to each (GOAWAY) and waits
+    /// for the checks that are under way.
+    ///
+    /// # Errors
+    /// Where the server cannot run.
+    pub async fn serve(self, incoming: Incoming, stop: CancellationToken) -> anyhow::Result<()> {
+        let name = incoming.name().clone();
+        let others = others(&self.listener, &self.health)
+            .with_context(|| format!("listener `{name}` failed"))?;
+        tracing::info!(listener = %name, address = %incoming.address(), "answers checks");
+        let open = TaskTracker::new();
+        {
+            let mut incoming = pin!(incoming.into_stream());
+            while let Some(connection) = stop.run_until_cancelled(incoming.next()).await.flatten() {
+                let Ok(connection) = connection else { continue };
+                let services = Services {
+                    checks: self.checks.clone(),
+                    others: others.clone(),
+                    at_once: AtOnce::default(),
+                };
+                let life = Life::new(&self.listener, stop.clone());
+                let served = life.serve(connection, services);
+                self.tasks.detached(open.track_future(served));
+            }
+            // the port closes here, so that nobody connects any more
+        }
+        self.health.close().await;
+        open.close();
+        open.wait().await;
+        Ok(())
+    }
+}
+
+/// How long a connection lives.
+struct Life {
+    age: Duration,
+    grace: Duration,
+    stop: CancellationToken,
+}
+
+impl Life {
+    fn new(listener: &CheckListener, stop: CancellationToken) -> Self {
+        Self {
+            age: listener.max_connection_age.0,
+            grace: listener.max_connection_age_grace.0,
+            stop,
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn serve(self, connection: Connection, services: Services) {
+        let at_once = Arc::clone(&services.at_once);
+        let http2 = http2(Answers { at_once });
+        let mut serving = pin!(http2.serve_connection(TokioIo::new(connection), services));
+        let forced = tokio::select! {
+            biased;
+            ended = serving.as_mut() => return tell_end(ended),
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(self.age) => true,
+        };
+        serving.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            ended = serving => tell_end(ended),
+            // at a stop, those who wait for us have a limit of their own
+            () = tokio::time::sleep(self.grace), if forced => {
+                tracing::debug!("a connection that was asked to end did not");
+            }
+        }
+    }
+}
+
+fn tell_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
+
+fn http2(answers: Answers) -> http2::Builder<Answers> {
+    let mut builder = http2::Builder::new(answers);
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .max_connection_age(listener.max_connection_age.0)
-        .max_connection_age_grace(listener.max_connection_age_grace.0);
-    let router = server.add_service(service).add_service(health.service());
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        // what comes for a stream that was answered early, such as one that is too long, must not
+        // end the connection and every check on it
+        .max_local_error_reset_streams(None)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// Everything that is answered on a connection: checks by us, the rest by tonic's services.
+#[derive(Debug, Clone)]
+struct Services {
+    checks: AuthorizationService,
+    others: Routes,
+    at_once: AtOnce,
+}
+
+/// Whether the request that a connection has just taken up can be answered at once.
+type AtOnce = Arc<AtomicBool>;
+
+/// Runs the answers of a connection: each as a task of the runtime, so that they are spread over its
+/// workers; but at once what only says no, so that saying no costs as little as can be.
+#[derive(Debug, Clone)]
+struct Answers {
+    at_once: AtOnce,
+}
+
+impl<F> Executor<F> for Answers
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, answer: F) {
+        if !self.at_once.load(Ordering::Relaxed) {
+            return TokioExecutor::new().execute(answer);
+        }
+        self.at_once.store(false, Ordering::Relaxed);
+        let mut answer = Box::pin(answer);
+        // where it has to wait after all, its task polls it again, and is woken
+        let mut nobody = Context::from_waker(Waker::noop());
+        if answer.as_mut().poll(&mut nobody).is_pending() {
+            TokioExecutor::new().execute(answer);
+        }
+    }
+}
+
+impl hyper::service::Service<Request<IncomingBody>> for Services {
+    type Response = Response<Either<Unary, Body>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<IncomingBody>) -> Self::Future {
+        if request.uri().path() == CHECK_PATH {
+            let arrival = self.checks.arrive();
+            self.at_once.store(arrival.is_refused(), Ordering::Relaxed);
+            let answer = self.checks.answer(request, arrival);
+            Box::pin(async move { Ok(answer.await.map(Either::Left)) })
+        } else {
+            let answer = self.others.clone().oneshot(request.map(Body::new));
+            Box::pin(async move { Ok(answer.await?.map(Either::Right)) })
+        }
+    }
+}
+
+fn others(listener: &CheckListener, health: &Health) -> anyhow::Result<Routes> {
+    let routes = Routes::new(health.service());
     if !listener.reflection {
-        return Ok(router);
+        return Ok(routes.prepare());
     }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -87,9 +234,10 @@ fn router(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     // clients of the old version (grpcurl before 1.8.8, Python) know only v1alpha
-    Ok(router
+    Ok(routes
         .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+        .add_service(reflection().build_v1alpha()?)
+        .prepare())
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use tonic::server::NamedService as _;
-
 use crate::check::service::AuthorizationService;
 use crate::readiness::Readiness;
 

@@ -129,7 +129,7 @@ impl Metrics {
         durations.observe(record.duration);
     }
 
-    /// Tells how many checks are under way.
+    /// Tells how many checks wait.
     pub fn set_checks_in_flight(&self, checks: usize) {
         self.inner.in_flight.set(whole(checks));
     }

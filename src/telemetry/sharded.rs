@@ -138,8 +138,10 @@ impl EncodeMetric for ShardedHistogram {
     )]
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let bounds = BOUNDS.iter().map(|nanos| *nanos as f64 / 1e9);
-        let mut buckets: Vec<(f64, u64)> =
-            bounds.chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
+        let mut buckets: Vec<(f64, u64)> = bounds
+            .chain([f64::INFINITY])
+            .map(|bound| (bound, 0))
+            .collect();
         let mut nanos = 0.0;
         for shard in self.0.all() {
             for ((_, sum), count) in buckets.iter_mut().zip(&shard.counts) {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
@@ -12,6 +14,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -29,6 +32,7 @@ use super::*;
 use crate::authorization::Authorization;
 use crate::catalog::Catalog;
 use crate::check::Checker;
+use crate::check::overload::Overload;
 use crate::check::service::{CHECK_PATH, Shared};
 use crate::clock::Clock;
 use crate::config::value::HumanDuration;
@@ -52,6 +56,10 @@ struct Fixture {
 
 impl Fixture {
     async fn start(listener: CheckListener) -> Self {
+        Self::start_with(listener, Overload::of(&Handle::current())).await
+    }
+
+    async fn start_with(listener: CheckListener, overload: Overload) -> Self {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
         let (recorder, _) = Recorder::collecting(metrics.clone(), Clock::system());
         let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
@@ -59,6 +67,7 @@ impl Fixture {
         let shared = Shared {
             checker: Checker::new(Authorization::new(Clock::system()), None, recorder.clone()),
             snapshots: SnapshotReader::new(snapshot),
+            overload,
             slots: Semaphore::new(100),
             deadline: Duration::from_secs(5),
             max_message: 1000,
@@ -75,9 +84,13 @@ impl Fixture {
             .keep();
         let address = incoming.address().clone();
         let stop = servers.stop();
-        servers.run(&tasks, "inbound", async move {
-            serve(&listener, incoming, service, health, stop).await
-        });
+        let server = CheckServer {
+            listener,
+            checks: service,
+            health,
+            tasks: tasks.clone(),
+        };
+        servers.run(&tasks, "inbound", server.serve(incoming, stop));
         Self {
             address,
             readiness,
@@ -156,6 +169,80 @@ async fn a_check_is_answered_over_tcp_and_unix_sockets() {
         assert!(metrics.contains(r#"decision="deny",reason="request_malformed"} 1"#));
         assert!(metrics.contains(r#"portcullis_connections{listener="inbound"} 1"#));
     }
+}
+
+#[tokio::test]
+async fn overload_is_an_answer_and_ends_with_the_first_rest_of_a_worker() {
+    let (overload, rests) = Overload::standing();
+    let fixture = Fixture::start_with(listener(), overload).await;
+    let channel = fixture.channel().await;
+    for _ in 0..100 {
+        let code = check(channel.clone()).await.unwrap();
+        assert_eq!(code, Code::Unavailable as i32);
+    }
+    rests.fetch_add(1, Ordering::Relaxed);
+    let code = check(channel).await.unwrap();
+    assert_eq!(code, Code::InvalidArgument as i32);
+    let metrics = fixture.metrics.render().unwrap();
+    let told = r#"decision="fail",reason="overloaded"} 100"#;
+    assert!(metrics.contains(told), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_check_that_is_refused_is_read_to_its_end_before_it_is_answered() {
+    let (overload, _) = Overload::standing();
+    let fixture = Fixture::start_with(listener(), overload).await;
+    let mut channel = fixture.channel().await;
+    let (sender, call) = slow_check(&mut channel).await;
+    let mut call = pin!(call);
+    assert!(futures_util::poll!(call.as_mut()).is_pending());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(futures_util::poll!(call.as_mut()).is_pending());
+    sender.send(Bytes::from_static(&[0, 0, 0])).await.unwrap();
+    drop(sender);
+    let body = call.await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+}
+
+#[tokio::test]
+async fn an_old_connection_is_asked_to_end_and_ends_after_its_checks() {
+    let fixture = Fixture::start(CheckListener {
+        max_connection_age: HumanDuration(Duration::from_millis(100)),
+        ..listener()
+    })
+    .await;
+    let mut channel = fixture.channel().await;
+    let (sender, call) = slow_check(&mut channel).await;
+    let ended = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sender.send(Bytes::from_static(&[0, 0, 0])).await.unwrap();
+        drop(sender);
+    };
+    let (answered, ()) = tokio::join!(call, ended);
+    let body = answered.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+    let closed = async {
+        let open = r#"portcullis_connections{listener="inbound"} 0"#;
+        while !fixture.metrics.render().unwrap().contains(open) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(5), closed).await;
+    in_time.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_was_asked_to_end_and_does_not_is_closed() {
+    let fixture = Fixture::start(CheckListener {
+        max_connection_age: HumanDuration(Duration::from_millis(50)),
+        max_connection_age_grace: HumanDuration(Duration::from_millis(50)),
+        ..listener()
+    })
+    .await;
+    let mut channel = fixture.channel().await;
+    let (_sender, call) = slow_check(&mut channel).await;
+    let ended = tokio::time::timeout(Duration::from_secs(3), call).await;
+    assert!(ended.unwrap().is_err());
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ declarations! {
     CHECK_DURATION = "histogram" "portcullis_check_duration_seconds" ["decision"],
         "Time from receiving a check to its answer";
     CHECKS_IN_FLIGHT = "gauge" "portcullis_checks_in_flight" [],
-        "Checks that are under way";
+        "Checks that wait, for the rest of their message or for a key set";
     CONNECTIONS = "gauge" "portcullis_connections" ["listener"],
         "Open connections";
     CONNECTIONS_REFUSED = "counter" "portcullis_connections_refused_total" ["listener", "reason"],
