@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
 use crate::authentication::config::{BuildContext, build_all};
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
@@ -76,6 +77,7 @@ pub fn load_catalog(
     key_sources: KeySources,
     clock: Clock,
 ) -> anyhow::Result<(CatalogSync, Snapshot)> {
+    let failures = FailureBudget::new(&loaded.config.checks.failed_verifications);
     let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
         findings.within("authenticators", |findings| {
             let clock = clock.clone();
@@ -84,6 +86,7 @@ pub fn load_catalog(
                 findings,
                 clock,
                 key_sources: &key_sources,
+                failures: &failures,
             };
             build_all(&config.authenticators, &mut context)
         })

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::authentication::api_key::{ApiKeyAuthenticator, ApiKeyConfig};
 use crate::authentication::app_id::{AppIdAuthenticator, AppIdConfig};
 use crate::authentication::credential::CredentialPlace;
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::{ANONYMOUS, Authenticator};
@@ -69,6 +70,8 @@ pub struct BuildContext<'c> {
     pub clock: Clock,
     /// The key sources of the process.
     pub key_sources: &'c KeySources,
+    /// What may fail.
+    pub failures: &'c FailureBudget,
 }
 
 /// Finds what is wrong with each authenticator and with all of them together, without reading
@@ -105,6 +108,7 @@ pub fn build_all(
                 findings,
                 clock: context.clock.clone(),
                 key_sources: context.key_sources,
+                failures: context.failures,
             };
             config.build(name, &shared, &mut context)
         });

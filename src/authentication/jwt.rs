@@ -12,9 +12,11 @@ mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::credential::{CredentialPlace, Found};
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::jwt::claims::ClaimRules;
 use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
@@ -24,7 +26,7 @@ use crate::authentication::principal::{
 };
 use crate::authentication::{Challenge, Outcome};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
-use crate::check::request::DownstreamRequest;
+use crate::check::request::{DownstreamRequest, PeerAddress};
 use crate::clock::Clock;
 
 /// Verifies the tokens of one issuer.
@@ -40,6 +42,7 @@ pub struct JwtAuthenticator {
     rules: ClaimRules,
     subscriptions: SubscriptionSource,
     clock: Clock,
+    failures: FailureBudget,
 }
 
 /// Where the keys come from.
@@ -65,6 +68,8 @@ enum JwtError {
     KeysUnavailable(#[from] KeysUnavailable),
     #[error("the signature does not hold")]
     Signature,
+    #[error("too many signatures from this source did not hold: this one was not looked at")]
+    TooManyFailures,
     #[error("the token has expired")]
     Expired,
     #[error("the token's `{0}` lies in the future")]
@@ -87,6 +92,7 @@ impl From<JwtError> for Stop {
             }
             JwtError::KeyUnknown | JwtError::KeyNotNamed => Reason::KeyUnknown,
             JwtError::Signature => Reason::SignatureInvalid,
+            JwtError::TooManyFailures => Reason::RateLimited,
             JwtError::Expired => Reason::TokenExpired,
             JwtError::NotYetValid(_) => Reason::TokenNotYetValid,
             JwtError::Audience => Reason::AudienceMismatch,
@@ -140,13 +146,17 @@ impl JwtAuthenticator {
         if self.issuer_is_shared && !self.rules.audience.matches(&token.unverified_claims) {
             return not_mine(Reason::AudienceMismatch, "a token for another audience");
         }
-        match self.verify(token).await {
+        match self.verify(token, request.source()).await {
             Ok(identity) => Outcome::Verified(self.principal(identity)),
             Err(error) => Outcome::Stopped(error.into()),
         }
     }
 
-    async fn verify(&self, token: UnverifiedToken<'_>) -> Result<Identity, JwtError> {
+    async fn verify(
+        &self,
+        token: UnverifiedToken<'_>,
+        source: PeerAddress,
+    ) -> Result<Identity, JwtError> {
         let header = token.header(&self.types).map_err(JwtError::Header)?;
         // RFC 8725 section 3.1: what the configuration allows, and what the key is for
         let algorithm = header.unverified_algorithm;
@@ -168,7 +178,12 @@ impl JwtAuthenticator {
                     NoKey::NotNamed => JwtError::KeyNotNamed,
                     NoKey::OtherAlgorithm => JwtError::Algorithm(algorithm),
                 })?;
+        let now = Instant::now();
+        if !self.failures.is_left(source, now) {
+            return Err(JwtError::TooManyFailures);
+        }
         if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
+            self.failures.take(source, now);
             return Err(JwtError::Signature);
         }
         let claims = token.unverified_claims;

@@ -21,6 +21,7 @@ use x509_parser::public_key::RSAPublicKey;
 
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::config::{AuthenticatorConfigs, BuildContext, build_all, check_all};
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::{Authenticator, Outcome};
 use crate::check::decision::{FaultReason, Reason, Stop};
@@ -194,6 +195,15 @@ pub(super) fn parse_section(section: &str) -> Result<AuthenticatorConfigs, Probl
 
 /// The authenticators of a section, which is fine.
 pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticators {
+    build_limited(section, sources, &FailureBudget::default())
+}
+
+/// The same, where failures are limited.
+pub(super) fn build_limited(
+    section: &str,
+    sources: &KeySources,
+    failures: &FailureBudget,
+) -> Authenticators {
     let configs = parse_section(section).unwrap();
     let (mut reader, mut findings) = (Reader::new("."), Findings::new());
     check_all(&configs, &mut findings);
@@ -203,6 +213,7 @@ pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticato
         findings: &mut findings,
         clock: Clock::at(NOW),
         key_sources: sources,
+        failures,
     };
     let built = build_all(&configs, &mut context);
     built.unwrap_or_else(|| panic!("{:?}", findings.found()))

@@ -158,6 +158,9 @@ fn denied(denial: &Denial, reply: &Reply<'_>) -> CheckResponse {
             &answers.challenge(row, denial.required_scopes()),
         ));
     }
+    if let Some(wait) = denial.reason().retry_after() {
+        headers.push(header("retry-after", &wait.as_secs().to_string()));
+    }
     refused(row, headers, reply)
 }
 

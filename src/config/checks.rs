@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::authentication::failures::FailedVerifications;
 use crate::config::findings::Findings;
 use crate::config::value::{ByteSize, HumanDuration};
 use crate::header::HeaderName;
@@ -18,6 +19,10 @@ pub struct ChecksConfig {
     /// How many checks may wait at once, for the rest of their message or for a key set; more are
     /// answered as a fault, 503.
     pub max_concurrent: usize,
+    /// How many signatures of tokens may fail for each client address; beyond, its new tokens are
+    /// denied unseen, 429, so that made-up tokens cost little. `off`, or `perSource`. Where many
+    /// clients share an address, such as a gateway's, they share this; raise it there.
+    pub failed_verifications: FailedVerifications,
     /// The largest check; a larger one is denied.
     pub max_message: ByteSize,
     /// The header of the answer that carries the decision id; `none` leaves it out.
@@ -36,6 +41,7 @@ impl Default for ChecksConfig {
         Self {
             deadline: HumanDuration(Duration::from_millis(400)),
             max_concurrent: 10_000,
+            failed_verifications: FailedVerifications::default(),
             max_message: ByteSize(256 * 1024),
             decision_header: "x-decision-id".to_owned(),
             startup_grace: HumanDuration(Duration::from_secs(30)),
@@ -64,6 +70,9 @@ impl ChecksConfig {
         if self.max_concurrent == 0 {
             findings.wrong("maxConcurrent", "it must be one at least");
         }
+        findings.within("failedVerifications", |findings| {
+            self.failed_verifications.check(findings);
+        });
         if !(1024..=64 * 1024 * 1024).contains(&self.max_message.0) {
             findings.wrong("maxMessage", "it must lie between 1KiB and 64MiB");
         }

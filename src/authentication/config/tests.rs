@@ -203,6 +203,7 @@ fn what_cannot_be_read_is_told_below_its_name() {
         findings: &mut findings,
         clock: Clock::system(),
         key_sources: &KeySources::offline(),
+        failures: &FailureBudget::default(),
     };
     assert!(build_all(&configs, &mut context).is_none());
     let paths: Vec<&str> = findings.found().iter().map(|one| &*one.path).collect();

@@ -56,6 +56,7 @@ impl JwtConfig {
                 SubscriptionsConfig::TokenThenCatalog => SubscriptionSource::TokenThenCatalog,
             },
             clock: context.clock.clone(),
+            failures: context.failures.clone(),
         })
     }
 
