@@ -6,7 +6,7 @@ CARGO ?= cargo
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-overload schema ci envoy clean
+.PHONY: help demo demo-up test fuzz test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-overload schema ci envoy clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-envoy-versions: ## Run the tests with a real Envoy on every supported versi
 		scripts/install-envoy.sh $$version; \
 		ENVOY_VERSION=$$version $(CARGO) test --locked --test envoy; \
 	done
+
+fuzz: ## Fuzz what reads checks and tokens, for a minute
+	BOLERO_RANDOM_ITERATIONS=1000000000 BOLERO_RANDOM_TEST_TIME_MS=60000 $(CARGO) test --locked --lib fuzz
 
 lint: ## Check format and lints
 	$(CARGO) fmt --check

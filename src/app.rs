@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
 use crate::authentication::config::{BuildContext, Lasting, build_all};
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
@@ -108,6 +109,7 @@ impl App {
             clock: clock.clone(),
             key_sources: key_sources.clone(),
             verified_tokens: verified_tokens.clone(),
+            failures: FailureBudget::new(&config.checks.failed_verifications),
         };
         let (sync, first) = load_catalog(loaded, lasting)?;
         let (recorder, decision_log) =
@@ -298,7 +300,7 @@ impl Parts {
                 self.recorder.clone(),
             ),
             snapshots: self.snapshots.clone(),
-            overload: Overload::of(&Handle::current()),
+            overload: Overload::of(&Handle::current(), checks.max_wait.0),
             slots: Semaphore::new(checks.max_concurrent.min(Semaphore::MAX_PERMITS)),
             deadline: checks.deadline.0,
             max_message: checks.max_message.0,

@@ -10,6 +10,7 @@ pub mod api_key;
 pub mod app_id;
 pub mod config;
 pub mod credential;
+pub mod failures;
 pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;

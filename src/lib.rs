@@ -54,3 +54,6 @@ pub mod problem;
 pub mod readiness;
 pub mod secret;
 pub mod task;
+
+#[cfg(test)]
+mod fuzz;

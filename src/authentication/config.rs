@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::authentication::api_key::{ApiKeyAuthenticator, ApiKeyConfig};
 use crate::authentication::app_id::{AppIdAuthenticator, AppIdConfig};
 use crate::authentication::credential::CredentialPlace;
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::verified_tokens::VerifiedTokens;
@@ -79,6 +80,8 @@ pub struct Lasting {
     pub key_sources: KeySources,
     /// Tokens that were seen before.
     pub verified_tokens: VerifiedTokens,
+    /// How many signatures may fail.
+    pub failures: FailureBudget,
 }
 
 impl Lasting {
@@ -89,6 +92,7 @@ impl Lasting {
             clock,
             key_sources: KeySources::offline(),
             verified_tokens: VerifiedTokens::new(0),
+            failures: FailureBudget::default(),
         }
     }
 }

@@ -13,9 +13,11 @@ mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::credential::{CredentialPlace, Found};
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::jwt::claims::ClaimRules;
 use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
@@ -26,7 +28,7 @@ use crate::authentication::principal::{
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
 use crate::authentication::{Challenge, Outcome};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
-use crate::check::request::DownstreamRequest;
+use crate::check::request::{DownstreamRequest, PeerAddress};
 use crate::clock::Clock;
 
 /// Verifies the tokens of one issuer.
@@ -43,6 +45,7 @@ pub struct JwtAuthenticator {
     subscriptions: SubscriptionSource,
     seen: OwnTokens,
     clock: Clock,
+    failures: FailureBudget,
 }
 
 /// Where the keys come from.
@@ -68,6 +71,8 @@ enum JwtError {
     KeysUnavailable(#[from] KeysUnavailable),
     #[error("the signature does not hold")]
     Signature,
+    #[error("too many signatures from this source did not hold: this one was not looked at")]
+    TooManyFailures,
     #[error("the token has expired")]
     Expired,
     #[error("the token's `{0}` lies in the future")]
@@ -90,6 +95,7 @@ impl From<JwtError> for Stop {
             }
             JwtError::KeyUnknown | JwtError::KeyNotNamed => Reason::KeyUnknown,
             JwtError::Signature => Reason::SignatureInvalid,
+            JwtError::TooManyFailures => Reason::RateLimited,
             JwtError::Expired => Reason::TokenExpired,
             JwtError::NotYetValid(_) => Reason::TokenNotYetValid,
             JwtError::Audience => Reason::AudienceMismatch,
@@ -153,7 +159,7 @@ impl JwtAuthenticator {
         if self.issuer_is_shared && !self.rules.audience.matches(&token.unverified_claims) {
             return not_mine(Reason::AudienceMismatch, "a token for another audience");
         }
-        self.outcome(self.verify(token).await)
+        self.outcome(self.verify(token, request.source()).await)
     }
 
     fn outcome(&self, verified: Result<Arc<Identity>, JwtError>) -> Outcome<'_> {
@@ -171,7 +177,11 @@ impl JwtAuthenticator {
         }
     }
 
-    async fn verify(&self, token: UnverifiedToken<'_>) -> Result<Arc<Identity>, JwtError> {
+    async fn verify(
+        &self,
+        token: UnverifiedToken<'_>,
+        source: PeerAddress,
+    ) -> Result<Arc<Identity>, JwtError> {
         let header = token.header(&self.types).map_err(JwtError::Header)?;
         // RFC 8725 section 3.1: what the configuration allows, and what the key is for
         let algorithm = header.unverified_algorithm;
@@ -189,7 +199,12 @@ impl JwtAuthenticator {
                     NoKey::NotNamed => JwtError::KeyNotNamed,
                     NoKey::OtherAlgorithm => JwtError::Algorithm(algorithm),
                 })?;
+        let now = Instant::now();
+        if !self.failures.is_left(source, now) {
+            return Err(JwtError::TooManyFailures);
+        }
         if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
+            self.failures.take(source, now);
             return Err(JwtError::Signature);
         }
         let (text, claims) = (token.text, token.unverified_claims);

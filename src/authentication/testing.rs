@@ -23,6 +23,7 @@ use crate::authentication::algorithm::Algorithm;
 use crate::authentication::config::{
     AuthenticatorConfigs, BuildContext, Lasting, build_all, check_all,
 };
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authentication::{Authenticator, Outcome};
@@ -197,12 +198,22 @@ pub(super) fn parse_section(section: &str) -> Result<AuthenticatorConfigs, Probl
 
 /// The authenticators of a section, which is fine.
 pub(super) fn build_section(section: &str, sources: &KeySources) -> Authenticators {
+    build_limited(section, sources, &FailureBudget::default())
+}
+
+/// The same, where failures are limited.
+pub(super) fn build_limited(
+    section: &str,
+    sources: &KeySources,
+    failures: &FailureBudget,
+) -> Authenticators {
     build_with(
         section,
         &Lasting {
             clock: Clock::at(NOW),
             key_sources: sources.clone(),
             verified_tokens: VerifiedTokens::new(1024 * 1024),
+            failures: failures.clone(),
         },
     )
 }

@@ -9,6 +9,7 @@
 // source or file never means "no rules". INVARIANT: no reload publishes what two looks did not find
 // the same.
 
+mod pace;
 mod parts;
 mod revision;
 mod state;
@@ -19,7 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch as channel};
+use tokio::time::Instant;
 
+use crate::catalog::sync::pace::Pace;
 use crate::catalog::sync::state::{Look, State};
 pub use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, Failure, ReloadOutcome, SourceStatus,
@@ -105,17 +108,19 @@ impl CatalogSync {
         self.state_locked().look()
     }
 
-    /// Looks at everything again whenever a file changes, and once a minute.
+    /// Looks at everything again whenever a file changes, and once a minute. Looks that find nothing
+    /// new come ever slower ([`pace`]).
     pub fn watch(self: Arc<Self>, snapshots: SnapshotReader, tasks: &Tasks) -> TaskGuard {
         let nudge = Arc::clone(&self.nudge);
         let watcher = Arc::new(Mutex::new(FileWatcher::new(Arc::clone(&nudge))));
-        let blocking = tasks.clone();
+        let (blocking, pace) = (tasks.clone(), Arc::new(Mutex::new(Pace::default())));
         tasks.periodic("catalog_sync", SCHEDULE, nudge, move || {
             let run = Run {
                 sync: Arc::clone(&self),
                 snapshots: snapshots.clone(),
                 watcher: Arc::clone(&watcher),
                 tasks: blocking.clone(),
+                pace: Arc::clone(&pace),
             };
             async move { run.reload().await }
         })
@@ -164,10 +169,27 @@ struct Run {
     snapshots: SnapshotReader,
     watcher: Arc<Mutex<FileWatcher>>,
     tasks: Tasks,
+    pace: Arc<Mutex<Pace>>,
 }
 
 impl Run {
     async fn reload(self) -> anyhow::Result<()> {
+        let wait = self.pace_locked().wait(Instant::now());
+        tokio::time::sleep(wait).await;
+        let before = self.sync.status();
+        self.look_until_settled().await?;
+        let now = self.sync.status();
+        let found_something =
+            now.revision != before.revision || now.problems() != before.problems();
+        self.pace_locked().looked(found_something, Instant::now());
+        Ok(())
+    }
+
+    fn pace_locked(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look_until_settled(&self) -> anyhow::Result<()> {
         for _ in 0..MAX_LOOKS {
             let (sync, watcher) = (Arc::clone(&self.sync), Arc::clone(&self.watcher));
             let look = move || {

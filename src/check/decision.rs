@@ -182,6 +182,8 @@ pub enum Reason {
     SubscriptionInactive,
     /// The caller lacks a scope that the operation needs.
     ScopeInsufficient,
+    /// Too many signatures from the caller's address did not hold; a new token is not looked at.
+    RateLimited,
 }
 
 /// Why we could not decide. Closed and exhaustive.
@@ -226,6 +228,8 @@ pub enum GrpcCode {
     NotFound = 5,
     /// `PERMISSION_DENIED`
     PermissionDenied = 7,
+    /// `RESOURCE_EXHAUSTED`
+    ResourceExhausted = 8,
     /// `INTERNAL`
     Internal = 13,
     /// `UNAVAILABLE`
@@ -236,7 +240,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -253,6 +257,7 @@ impl Reason {
         Self::SubscriptionMissing,
         Self::SubscriptionInactive,
         Self::ScopeInsufficient,
+        Self::RateLimited,
     ];
 
     /// The private name.
@@ -301,6 +306,24 @@ impl Reason {
                 title: "The credential lacks a scope that this operation needs",
                 ..access_denied("scope_insufficient")
             },
+            Self::RateLimited => Row {
+                name: "rate_limited",
+                http: 429,
+                grpc: GrpcCode::ResourceExhausted,
+                challenge_error: None,
+                code: "quota_exceeded",
+                title: "There are too many requests",
+            },
+        }
+    }
+
+    /// How long the caller is asked to wait before it tries again (`Retry-After`).
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        if matches!(self, Self::RateLimited) {
+            Some(Duration::from_secs(1))
+        } else {
+            None
         }
     }
 }

@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-/// The longest wait that is no concern.
-const TARGET: Duration = Duration::from_millis(10);
 /// How long workers may be busy without a rest until a queue is a standing one.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How many checks may wait for their turn in a standing queue, for each worker: enough to keep it
 /// busy while connections are read.
 const ROOM: usize = 32;
+
+#[cfg(test)]
+const TEST_TARGET: Duration = Duration::from_millis(10);
 
 /// Knows whether a queue is standing, and who may join it.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Overload {
 }
 
 struct Shared {
+    /// The longest wait that is no concern.
+    target: Duration,
     /// How often a worker has run out of work so far.
     rests: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How many there were when a check last came late and there had been others before.
@@ -88,9 +91,9 @@ impl Arrival {
 }
 
 impl Overload {
-    /// Of the runtime with this handle.
+    /// Of the runtime with this handle; a wait of up to `target` is no concern.
     #[must_use]
-    pub fn of(runtime: &Handle) -> Self {
+    pub fn of(runtime: &Handle, target: Duration) -> Self {
         let metrics = runtime.metrics();
         let room = ROOM * metrics.num_workers();
         let rests = move || {
@@ -98,12 +101,18 @@ impl Overload {
                 .map(|worker| metrics.worker_park_count(worker))
                 .sum()
         };
-        Self::new(rests, room, Instant::now())
+        Self::new(rests, room, Instant::now(), target)
     }
 
-    fn new(rests: impl Fn() -> u64 + Send + Sync + 'static, room: usize, origin: Instant) -> Self {
+    fn new(
+        rests: impl Fn() -> u64 + Send + Sync + 'static,
+        room: usize,
+        origin: Instant,
+        target: Duration,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
+                target,
                 rests: Box::new(rests),
                 seen: AtomicU64::new(u64::MAX),
                 since: AtomicU64::new(0),
@@ -121,7 +130,7 @@ impl Overload {
         let rests = Arc::<AtomicU64>::default();
         let read = Arc::clone(&rests);
         let begin = Instant::now();
-        let overload = Self::new(move || read.load(Ordering::Relaxed), 0, begin);
+        let overload = Self::new(move || read.load(Ordering::Relaxed), 0, begin, TEST_TARGET);
         for waited in [INTERVAL, 2 * INTERVAL] {
             let arrival = overload.arrive(begin);
             assert_eq!(overload.refuses(arrival, begin + waited), waited > INTERVAL);
@@ -149,7 +158,7 @@ impl Overload {
         match arrival.entry {
             Entry::Free => {
                 let waited = now.saturating_duration_since(arrival.at);
-                waited > TARGET && self.shared.is_standing(now)
+                waited > self.shared.target && self.shared.is_standing(now)
             }
             Entry::Joined { .. } => false,
             Entry::Refused => true,

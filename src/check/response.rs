@@ -5,6 +5,8 @@
 
 mod encode;
 
+use std::time::Duration;
+
 use crate::authentication::{Authenticator, Challenge};
 use crate::catalog::model::Api;
 use crate::check::codec::Outgoing;
@@ -125,22 +127,28 @@ fn denied(denial: &Denial, reply: &Reply<'_>) -> Outgoing {
         .answers
         .filter(|answers| challenge_due && !answers.challenges.is_empty());
     let challenge = answers.map(|answers| answers.challenge(row, denial.required_scopes()));
-    let header = challenge
-        .as_deref()
-        .map(|challenge| ("www-authenticate", challenge));
-    refused(row, header, reply)
+    refused(row, challenge, denial.reason().retry_after(), reply)
 }
 
 fn failed(fault: &Fault, reply: &Reply<'_>) -> Outgoing {
-    let retry_after = fault.reason().retry_after();
-    let retry_after = retry_after.map(|wait| wait.as_secs().max(1).to_string());
-    let header = retry_after.as_deref().map(|wait| ("retry-after", wait));
-    refused(fault.reason().row(), header, reply)
+    refused(
+        fault.reason().row(),
+        None,
+        fault.reason().retry_after(),
+        reply,
+    )
 }
 
-fn refused(row: Row, header: Option<(&str, &str)>, reply: &Reply<'_>) -> Outgoing {
-    let mut headers = Vec::with_capacity(6);
-    headers.extend(header);
+fn refused(
+    row: Row,
+    challenge: Option<String>,
+    retry_after: Option<Duration>,
+    reply: &Reply<'_>,
+) -> Outgoing {
+    let retry_after = retry_after.map(|wait| wait.as_secs().max(1).to_string());
+    let mut headers = Vec::with_capacity(7);
+    headers.extend(challenge.as_deref().map(|text| ("www-authenticate", text)));
+    headers.extend(retry_after.as_deref().map(|text| ("retry-after", text)));
     headers.push(("cache-control", "no-store"));
     headers.extend(reply.decision());
     let status = (row.grpc as i32).to_string();

@@ -208,7 +208,7 @@ mod tests {
                 crate::catalog::Catalog::new(Vec::new(), Vec::new(), Vec::new()),
                 &crate::snapshot::Authenticators::new(),
             )),
-            overload: Overload::of(&tokio::runtime::Handle::current()),
+            overload: Overload::of(&tokio::runtime::Handle::current(), Duration::from_secs(1)),
             slots: Semaphore::new(1),
             deadline: Duration::from_secs(1),
             max_message: 1024,

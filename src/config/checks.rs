@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::authentication::failures::FailedVerifications;
 use crate::config::findings::Findings;
 use crate::config::value::{ByteSize, HumanDuration};
 use crate::header::HeaderName;
@@ -18,6 +19,14 @@ pub struct ChecksConfig {
     /// How many checks may wait at once, for the rest of their message or for a key set; more are
     /// answered as a fault, 503.
     pub max_concurrent: usize,
+    /// How many signatures of tokens may fail for each client address; beyond, its new tokens are
+    /// denied unseen, 429, so that made-up tokens cost little. `off`, or `perSource`. Where many
+    /// clients share an address, such as a gateway's, they share this; raise it there.
+    pub failed_verifications: FailedVerifications,
+    /// How long a check may wait for its turn while checks come faster than they can be answered;
+    /// those that have waited longer, and those for which there is no room, are answered as a
+    /// fault, 503, at once. A burst after which there is rest is waited for.
+    pub max_wait: HumanDuration,
     /// The largest check; a larger one is denied.
     pub max_message: ByteSize,
     /// How much memory tokens may take that were verified before, so that each signature is
@@ -39,6 +48,8 @@ impl Default for ChecksConfig {
         Self {
             deadline: HumanDuration(Duration::from_millis(400)),
             max_concurrent: 10_000,
+            failed_verifications: FailedVerifications::default(),
+            max_wait: HumanDuration(Duration::from_millis(10)),
             max_message: ByteSize(256 * 1024),
             verified_tokens: ByteSize(32 * 1024 * 1024),
             decision_header: "x-decision-id".to_owned(),
@@ -65,9 +76,15 @@ impl ChecksConfig {
         if self.deadline.0.is_zero() || self.deadline.0 > Duration::from_secs(60) {
             findings.wrong("deadline", "it must lie between 1ms and 60s");
         }
+        if self.max_wait.0.is_zero() || self.max_wait.0 > Duration::from_secs(60) {
+            findings.wrong("maxWait", "it must lie between 1ms and 60s");
+        }
         if self.max_concurrent == 0 {
             findings.wrong("maxConcurrent", "it must be one at least");
         }
+        findings.within("failedVerifications", |findings| {
+            self.failed_verifications.check(findings);
+        });
         if !(1024..=64 * 1024 * 1024).contains(&self.max_message.0) {
             findings.wrong("maxMessage", "it must lie between 1KiB and 64MiB");
         }

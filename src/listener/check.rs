@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ impl CheckServer {
                 let services = Services {
                     checks: self.checks.clone(),
                     others: others.clone(),
-                    at_once: AtOnce::default(),
+                    refused: Refused::default(),
                 };
                 let life = Life::new(&self.listener, stop.clone());
                 let served = life.serve(connection, services);
@@ -124,8 +124,7 @@ impl Life {
 
     /// Serves one connection to its end.
     async fn serve(self, connection: Connection, services: Services) {
-        let at_once = Arc::clone(&services.at_once);
-        let http2 = http2(Answers { at_once });
+        let http2 = http2(Answers::new(Arc::clone(&services.refused)));
         let mut serving = pin!(http2.serve_connection(TokioIo::new(connection), services));
         let forced = tokio::select! {
             biased;
@@ -174,17 +173,18 @@ fn http2(answers: Answers) -> http2::Builder<Answers> {
 struct Services {
     checks: AuthorizationService,
     others: Routes,
-    at_once: AtOnce,
+    refused: Refused,
 }
 
-/// Whether the request that a connection has just taken up can be answered at once.
-type AtOnce = Arc<AtomicBool>;
+/// Whether the request that a connection has just taken up is refused.
+type Refused = Arc<AtomicBool>;
 
 /// Runs the answers of a connection: each as a task of the runtime, so that they are spread over its
-/// workers; but at once what only says no, so that saying no costs as little as can be.
-#[derive(Debug, Clone)]
+/// workers; but refusals together, because a connection is written once for each task.
+#[derive(Clone)]
 struct Answers {
-    at_once: AtOnce,
+    refused: Refused,
+    refusals: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
 }
 
 impl<F> Executor<F> for Answers
@@ -192,16 +192,42 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, answer: F) {
-        if !self.at_once.load(Ordering::Relaxed) {
+        if !self.refused.load(Ordering::Relaxed) {
             return TokioExecutor::new().execute(answer);
         }
-        self.at_once.store(false, Ordering::Relaxed);
-        let mut answer = Box::pin(answer);
-        // where it has to wait after all, its task polls it again, and is woken
-        let mut nobody = Context::from_waker(Waker::noop());
-        if answer.as_mut().poll(&mut nobody).is_pending() {
-            TokioExecutor::new().execute(answer);
+        self.refused.store(false, Ordering::Relaxed);
+        let mut refusals = self.refusals_locked();
+        refusals.push(Box::pin(answer));
+        if refusals.len() == 1 {
+            drop(refusals);
+            let answers = self.clone();
+            TokioExecutor::new().execute(async move { answers.refuse() });
         }
+    }
+}
+
+impl Answers {
+    fn new(refused: Refused) -> Self {
+        Self {
+            refused,
+            refusals: Arc::default(),
+        }
+    }
+
+    /// Gives all refusals; one that has to wait for its message gets a task of its own, which
+    /// polls it again and is woken.
+    fn refuse(&self) {
+        let refusals = std::mem::take(&mut *self.refusals_locked());
+        let mut nobody = Context::from_waker(Waker::noop());
+        for mut refusal in refusals {
+            if refusal.as_mut().poll(&mut nobody).is_pending() {
+                TokioExecutor::new().execute(refusal);
+            }
+        }
+    }
+
+    fn refusals_locked(&self) -> MutexGuard<'_, Vec<BoxFuture<'static, ()>>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,7 +239,7 @@ impl hyper::service::Service<Request<IncomingBody>> for Services {
     fn call(&self, request: Request<IncomingBody>) -> Self::Future {
         if request.uri().path() == CHECK_PATH {
             let arrival = self.checks.arrive();
-            self.at_once.store(arrival.is_refused(), Ordering::Relaxed);
+            self.refused.store(arrival.is_refused(), Ordering::Relaxed);
             let answer = self.checks.answer(request, arrival);
             Box::pin(async move { Ok(answer.await.map(Either::Left)) })
         } else {

@@ -58,6 +58,7 @@ impl JwtConfig {
             },
             seen: context.lasting.verified_tokens.of_next_authenticator(),
             clock: context.lasting.clock.clone(),
+            failures: context.lasting.failures.clone(),
         })
     }
 

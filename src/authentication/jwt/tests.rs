@@ -1,4 +1,5 @@
 mod claims;
+mod fuzz;
 mod keys;
 mod seen;
 

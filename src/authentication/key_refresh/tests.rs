@@ -159,6 +159,29 @@ async fn a_flood_of_unknown_keys_causes_one_fetch() {
 }
 
 #[tokio::test]
+async fn a_flood_of_unknown_keys_holds_no_more_checks_than_may_wait() {
+    let (_tasks, issuer, sources) = start(Mood::Serve).await;
+    let source = sources.get_or_start(issuer.config()).unwrap();
+    source.keys(Some("ed")).await.unwrap();
+    issuer.be(Mood::Stall);
+    let names: Vec<String> = (0..1000).map(|number| format!("kid{number}")).collect();
+    let asked = names.iter().map(|name| {
+        let waiting = source.keys(Some(name));
+        tokio::time::timeout(Duration::from_millis(300), waiting)
+    });
+    let answers = join_all(asked).await;
+    let held = answers.iter().filter(|answer| answer.is_err()).count();
+    assert_eq!(held, MAX_WAITING);
+    let refused = answers
+        .iter()
+        .filter(|answer| matches!(answer, Ok(Err(KeysUnavailable::Busy(_)))));
+    assert_eq!(refused.count(), 1000 - MAX_WAITING);
+    // those whose key is known are served as before, and the issuer is left alone
+    source.keys(Some("ed")).await.unwrap();
+    assert!(issuer.fetches() <= 2);
+}
+
+#[tokio::test]
 async fn what_the_cooldown_refused_is_fetched_at_its_end() {
     let (_tasks, issuer, sources) = start(Mood::Serve).await;
     let config = KeySourceConfig {

@@ -2,7 +2,7 @@
 //!
 //! Folders and not files, because a mounted ConfigMap changes by a link that is swapped beside them.
 //! Neither the kind nor the name of an event says enough, so none is looked at, but for reading,
-//! which we do ourselves.
+//! which we do ourselves. How often that may lead to a look is not decided here.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ fn fixture() -> Fixture {
     let rests = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&rests);
     let begin = Instant::now();
-    let overload = Overload::new(move || read.load(Ordering::Relaxed), 2, begin);
+    let overload = Overload::new(move || read.load(Ordering::Relaxed), 2, begin, TEST_TARGET);
     Fixture {
         overload,
         rests,
@@ -140,7 +140,7 @@ fn times_that_go_back_are_harmless() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_runtime_that_sleeps_has_rested() {
-    let overload = Overload::of(&Handle::current());
+    let overload = Overload::of(&Handle::current(), TEST_TARGET);
     let before = (overload.shared.rests)();
     for _ in 0..2 {
         crate::task::Tasks::new().detached(async {});

@@ -1,3 +1,5 @@
+mod fuzz;
+
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressVariant;

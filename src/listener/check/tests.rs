@@ -56,7 +56,11 @@ struct Fixture {
 
 impl Fixture {
     async fn start(listener: CheckListener) -> Self {
-        Self::start_with(listener, Overload::of(&Handle::current())).await
+        Self::start_with(
+            listener,
+            Overload::of(&Handle::current(), Duration::from_secs(1)),
+        )
+        .await
     }
 
     async fn start_with(listener: CheckListener, overload: Overload) -> Self {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::gate::{Gate, allowed, get_order, refused};
-use crate::support::check::{CheckBuilder, header, headers};
+use crate::gate::{Gate, SHOP_KEY, allowed, get_order, metadata, refused};
+use crate::support::check::{CheckBuilder, header, headers, socket_address};
 use crate::support::issuer::Issuer;
 use crate::support::signing::Algorithm;
 
@@ -371,6 +371,46 @@ async fn a_token_can_sit_in_a_cookie_or_in_the_query() {
             .await,
         "credential_invalid",
     );
+}
+
+#[tokio::test]
+async fn a_source_whose_signatures_fail_is_rate_limited_and_others_are_not() {
+    let gate = Gate::with(|builder, _| {
+        let limit = json!({ "perSource": { "perSecond": 1, "burst": 3 } });
+        builder.set(&["checks", "failedVerifications"], limit)
+    });
+    let good = gate.token().sign();
+    let hostile = |token: &str| {
+        let source = Some(socket_address("198.51.100.7", 40_000));
+        get_order().bearer(token).source(source)
+    };
+    let mut reasons = Vec::new();
+    for number in 0..40 {
+        let token = spoiled(&gate.token().subject(&format!("user-{number}")).sign());
+        let answer = gate.ask(hostile(&token)).await;
+        reasons.push(metadata(&answer, "reason").unwrap());
+        if reasons
+            .last()
+            .is_some_and(|reason| reason == "rate_limited")
+        {
+            let denied = refused(&answer, "rate_limited");
+            let wait = header(&denied.headers, "retry-after");
+            assert_eq!(wait.as_deref(), Some("1"));
+        }
+    }
+    assert_eq!(reasons[..3], ["signature_invalid"; 3]);
+    let limited = reasons.iter().filter(|reason| *reason == "rate_limited");
+    assert!(limited.count() > 20, "{reasons:?}");
+    // not its API keys, and nobody else
+    allowed(&gate.ask(hostile_key()).await);
+    allowed(&gate.ask_with(&good).await);
+    refused(&gate.ask_with(&spoiled(&good)).await, "signature_invalid");
+}
+
+/// A good API key from the source that also makes tokens up.
+fn hostile_key() -> CheckBuilder {
+    let source = Some(socket_address("198.51.100.7", 40_000));
+    get_order().header("x-api-key", SHOP_KEY).source(source)
 }
 
 /// The token with one bit of its signature changed.
