@@ -107,7 +107,10 @@ impl Shared {
         refused: bool,
         asking: &Asking,
     ) -> Answer {
-        let mut judged = pin!(self.guarded(self.judged(body, refused, asking), asking));
+        if refused {
+            return self.refuse(body, asking);
+        }
+        let mut judged = pin!(self.guarded(self.judged(body, asking), asking));
         // mostly it need not wait for anything
         if let Poll::Ready(answer) = poll!(judged.as_mut()) {
             return answer;
@@ -117,6 +120,14 @@ impl Shared {
             return self.checker.failed(FaultReason::Overloaded, why, asking);
         };
         judged.await
+    }
+
+    /// Refuses a check. What has come of its message is taken, so that its stream ends in order
+    /// where that is all; the rest is not waited for.
+    fn refuse(&self, body: impl Body<Data = Bytes>, asking: &Asking) -> Answer {
+        let _ = codec::read_message(body, self.max_message).now_or_never();
+        let why = "checks come faster than they can be answered";
+        self.checker.failed(FaultReason::Overloaded, why, asking)
     }
 
     /// Turns a panic of a stage into a fault.
@@ -129,14 +140,7 @@ impl Shared {
         judged.unwrap_or_else(|_| panicked())
     }
 
-    /// Reads the message, also of a check that is refused: a stream that is answered before it was
-    /// read is reset, and what comes for it after that is an error of the connection.
-    async fn judged(
-        &self,
-        body: impl Body<Data = Bytes>,
-        refused: bool,
-        asking: &Asking,
-    ) -> Answer {
+    async fn judged(&self, body: impl Body<Data = Bytes>, asking: &Asking) -> Answer {
         let message = codec::read_message(body, self.max_message);
         match within(asking.left(), message).await {
             None => {
@@ -146,10 +150,6 @@ impl Shared {
             Some(Err(error)) => {
                 let denial = Denial::new(Reason::RequestMalformed, error.to_string());
                 self.checker.unread(Decision::Deny(denial), false, asking)
-            }
-            Some(Ok(_)) if refused => {
-                let why = "checks come faster than they can be answered";
-                self.checker.failed(FaultReason::Overloaded, why, asking)
             }
             Some(Ok(frame)) => {
                 let snapshot = self.snapshots.borrow();

@@ -214,8 +214,8 @@ impl Answers {
         }
     }
 
-    /// Gives all refusals; one that has to wait for its message gets a task of its own, which
-    /// polls it again and is woken.
+    /// Gives all refusals; one that cannot be written yet gets a task of its own, which polls it
+    /// again and is woken.
     fn refuse(&self) {
         let refusals = std::mem::take(&mut *self.refusals_locked());
         let mut nobody = Context::from_waker(Waker::noop());
