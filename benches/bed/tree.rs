@@ -1,0 +1,63 @@
+//! The tree that divan prints, read back: it offers its figures in no other way.
+
+/// One benchmark with one argument.
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    /// The name of the function.
+    pub(crate) name: String,
+    /// The argument.
+    pub(crate) argument: String,
+    /// The median time, in microseconds.
+    pub(crate) micros: f64,
+    /// The median number of allocations; zero where there was none.
+    pub(crate) allocations: f64,
+}
+
+/// The column of the median, after the one with the name and the fastest time.
+const MEDIAN: usize = 2;
+
+/// Reads the tree.
+pub(crate) fn read(tree: &str) -> Vec<Measured> {
+    let mut all: Vec<Measured> = Vec::new();
+    let mut function = String::new();
+    let mut counts_follow = false;
+    for line in tree.lines() {
+        let columns: Vec<&str> = line.split(" │ ").collect();
+        let label = columns[0].trim_start_matches(['│', ' ']);
+        let branch = label.strip_prefix("├─ ").or(label.strip_prefix("╰─ "));
+        let words = branch.unwrap_or(label).split_whitespace();
+        let words: Vec<&str> = words.collect();
+        let median = columns.get(MEDIAN).map(|column| column.trim());
+        match (branch, words.as_slice()) {
+            (Some(_), [argument, _, _]) => all.push(Measured {
+                name: function.clone(),
+                argument: (*argument).to_owned(),
+                micros: median.and_then(micros).expect("a time"),
+                allocations: 0.0,
+            }),
+            (Some(_), [name]) => (*name).clone_into(&mut function),
+            (None, ["alloc:"]) => counts_follow = true,
+            (None, [_count]) if counts_follow => {
+                let count = median.and_then(|count| count.parse().ok());
+                let last = all.last_mut().expect("a benchmark ahead of its counts");
+                last.allocations = count.expect("a count");
+                counts_follow = false;
+            }
+            _ => {}
+        }
+    }
+    assert!(!all.is_empty(), "no benchmark was measured");
+    all
+}
+
+/// Reads `5.417 µs`.
+fn micros(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once(' ')?;
+    let factor = match unit.trim() {
+        "ns" => 1e-3,
+        "µs" => 1.0,
+        "ms" => 1e3,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
