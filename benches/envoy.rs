@@ -4,10 +4,11 @@
 //! h2load sends a browser's GET request with a token over HTTP/2. Envoy has one worker and answers
 //! by itself what passes, so that no upstream hides what the check costs. Both are measured in turn,
 //! round by round; figures are medians, ratios the median of the ratios round by round. An answer
-//! other than 200 ends the benchmark, and so does a check that was not allowed.
+//! other than 200 ends the benchmark, and so does a check that was not allowed. Then Portcullis stands
+//! beside an Envoy that verifies the token by itself.
 //!
-//! `cargo bench --bench envoy [-- --rounds 5 --requests 20000 --rate 1000]` prints the table; with
-//! `--write` it goes into `docs/PERFORMANCE.md`.
+//! `cargo bench --bench envoy [-- --rounds 5 --requests 20000 --rate 1000]` prints the tables; with
+//! `--write` they go into `docs/PERFORMANCE.md`.
 
 #![expect(
     clippy::expect_used,
@@ -18,6 +19,8 @@
 
 mod bed;
 
+use std::time::Duration;
+
 use bed::baseline::Role;
 use bed::document::{Table, number};
 use bed::gate::{self, PATH, TOKEN_HOST};
@@ -25,25 +28,26 @@ use bed::h2load::{self, Amount, H2load, Report};
 use bed::pair::Pair;
 use bed::requests::BROWSER;
 use bed::support::envoy::Envoy;
-use bed::target::{Round, Spent, Target};
+use bed::target::{Round, Target, in_turn};
 use bed::{front, proc};
 
 /// How the requests come: as from four browsers or one proxy.
 const CONNECTIONS: usize = 4;
 const STREAMS: usize = 8;
 
-/// An Envoy with the server that it asks.
+/// An Envoy with the server that it asks, where it asks one.
 struct Gateway {
     envoy: Envoy,
-    authz: Target,
+    authz: Option<Target>,
 }
 
 /// What one round gave.
 struct Measured {
     /// As fast as answers came.
     fast: Report,
-    envoy: Spent,
-    authz: Spent,
+    /// CPU for a request meanwhile, in microseconds.
+    envoy: f64,
+    authz: f64,
     /// At a rate.
     steady: Report,
 }
@@ -58,22 +62,37 @@ fn main() {
     h2load::assert_installed();
     let pair = Pair::start();
     let (ours, theirs) = pair.targets();
-    let gateways = [ours, theirs].map(|authz| Gateway {
-        envoy: front::envoy(authz.address),
-        authz,
-    });
-    assert_guarded(&gateways[0].envoy);
+    let by_portcullis = Gateway {
+        envoy: front::asking(ours.address),
+        authz: Some(ours),
+    };
+    let by_empty = Gateway {
+        envoy: front::asking(theirs.address),
+        authz: Some(theirs),
+    };
+    let by_itself = Gateway {
+        envoy: front::verifying(&pair.issuer),
+        authz: None,
+    };
+    assert_guarded(&by_portcullis.envoy);
+    assert_guarded(&by_itself.envoy);
     let bearer = format!("Bearer {}", gate::token(&pair.issuer).sign());
     let (requests, rate) = (number("--requests", 20_000), number("--rate", 1000));
-    let measure = |target: Target| {
-        let at = usize::from(target.id == theirs.id);
-        gateways[at].measure(&bearer, requests, rate)
-    };
     // connections are made, and the token is known
-    measure(ours);
-    measure(theirs);
-    let rounds = pair.counted(requests + steady_requests(rate), measure);
-    table(&rounds, rate).publish("envoy");
+    for gateway in [&by_portcullis, &by_empty, &by_itself] {
+        gateway.measure(&bearer, requests / 4, rate);
+    }
+    let rounds = pair.counted(requests + steady_requests(rate), |target| {
+        let gateway = [&by_portcullis, &by_empty][usize::from(target.id == theirs.id)];
+        gateway.measure(&bearer, requests, rate)
+    });
+    table(&rounds, "`empty`", rate).publish("envoy");
+    let rounds = in_turn(
+        pair.rounds,
+        || by_portcullis.measure(&bearer, requests, rate),
+        || by_itself.measure(&bearer, requests, rate),
+    );
+    table(&rounds, "`jwt_authn`", rate).publish("envoy by itself");
 }
 
 /// How many requests are sent at the rate: three seconds of it.
@@ -104,39 +123,34 @@ impl Gateway {
             id: self.envoy.id(),
             address: self.envoy.address(),
         };
+        let before = self.authz.map(|authz| proc::cpu(authz.id));
         let mut fast = None;
-        let mut authz = None;
-        let spent = envoy.spend(|| {
-            let inner = self
-                .authz
-                .spend(|| fast = Some(client.run(amount(requests))));
-            authz = Some(inner);
-        });
+        let spent = envoy.spend(|| fast = Some(client.run(amount(requests))));
+        let after = self.authz.map(|authz| proc::cpu(authz.id));
+        let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / requests as f64;
         Measured {
             fast: fast.expect("it ran"),
-            envoy: spent,
-            authz: authz.expect("it ran"),
+            envoy: micros(spent.cpu),
+            authz: micros(after.unwrap_or_default() - before.unwrap_or_default()),
             steady: client.run_at(amount(steady_requests(rate)), rate),
         }
     }
 }
 
-fn table(rounds: &[(Measured, Measured)], rate: usize) -> Table {
+fn table(rounds: &[(Measured, Measured)], other: &str, rate: usize) -> Table {
     let note = format!(
         "HTTP/2, {CONNECTIONS} connections with {STREAMS} streams, {} rounds, {}; CPU in \
          microseconds per request, latencies in microseconds at {rate} requests/s.",
         rounds.len(),
         proc::machine()
     );
-    let requests = number("--requests", 20_000) as f64;
-    let cpu = |spent: &Spent| spent.cpu.as_secs_f64() * 1e6 / requests;
     let figures: [Figure<'_>; 6] = [
         ("requests/s", &|measured| measured.fast.per_second),
         ("CPU of Envoy and server", &|measured| {
-            cpu(&measured.envoy) + cpu(&measured.authz)
+            measured.envoy + measured.authz
         }),
-        ("CPU of Envoy", &|measured| cpu(&measured.envoy)),
-        ("CPU of the server", &|measured| cpu(&measured.authz)),
+        ("CPU of Envoy", &|measured| measured.envoy),
+        ("CPU of the server", &|measured| measured.authz),
         ("latency p50", &|measured| {
             measured.steady.latencies.micros(0.5)
         }),
@@ -144,19 +158,19 @@ fn table(rounds: &[(Measured, Measured)], rate: usize) -> Table {
             measured.steady.latencies.micros(0.99)
         }),
     ];
-    let mut table = Table::new(&note, &["through Envoy", "Portcullis", "`empty`", "ratio"]);
+    let mut table = Table::new(&note, &["through Envoy", "Portcullis", other, "ratio"]);
     for (name, figure) in figures {
         let rounds = rounds.iter().map(|(ours, theirs)| Round {
             ours: figure(ours),
             theirs: figure(theirs),
         });
         let (ours, theirs, ratio) = Round::medians(&rounds.collect::<Vec<_>>());
-        let figures = [
-            format!("{ours:.1}"),
-            format!("{theirs:.1}"),
-            format!("{ratio:.2}"),
-        ];
-        table.row(name, figures);
+        let ratio = if ratio.is_finite() {
+            format!("{ratio:.2}")
+        } else {
+            "–".to_owned()
+        };
+        table.row(name, [format!("{ours:.1}"), format!("{theirs:.1}"), ratio]);
     }
     table
 }
