@@ -53,9 +53,12 @@ pub(crate) fn parse_time(server: &Portcullis) -> (Duration, Duration) {
     for file in files {
         let text = fs::read_to_string(&file).expect("a file can be read");
         let started = Instant::now();
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("good YAML");
+        let documents = text.split("---\n").filter(|document| !document.is_empty());
+        for document in documents {
+            let value: Value = serde_saphyr::from_str(document).expect("good YAML");
+            assert!(value.is_object(), "no document: {value}");
+        }
         let took = started.elapsed();
-        assert!(!documents.is_empty(), "no document");
         all += took;
         if file.ends_with(FILE) {
             changed = took;

@@ -9,7 +9,7 @@ pub(crate) struct Measured {
     pub(crate) argument: String,
     /// The median time, in microseconds.
     pub(crate) micros: f64,
-    /// The median number of allocations; zero where there was none.
+    /// The median number of allocations, those that only grow one included; zero where there was none.
     pub(crate) allocations: f64,
 }
 
@@ -36,11 +36,11 @@ pub(crate) fn read(tree: &str) -> Vec<Measured> {
                 allocations: 0.0,
             }),
             (Some(_), [name]) => (*name).clone_into(&mut function),
-            (None, ["alloc:"]) => counts_follow = true,
+            (None, ["alloc:" | "grow:"]) => counts_follow = true,
             (None, [_count]) if counts_follow => {
-                let count = median.and_then(|count| count.parse().ok());
+                let count: Option<f64> = median.and_then(|count| count.parse().ok());
                 let last = all.last_mut().expect("a benchmark ahead of its counts");
-                last.allocations = count.expect("a count");
+                last.allocations += count.unwrap_or_else(|| panic!("a count: {line}"));
                 counts_follow = false;
             }
             _ => {}
