@@ -1,14 +1,13 @@
-//! What a request costs in a real Envoy that asks Portcullis, beside the same Envoy that asks a
-//! server that only answers OK.
+//! What a request costs in a real Envoy that asks Portcullis, beside the same Envoy that asks another
+//! server, or nobody.
 //!
 //! h2load sends a browser's GET request with a token over HTTP/2. Envoy has one worker and answers
-//! by itself what passes, so that no upstream hides what the check costs. Both are measured in turn,
+//! by itself what passes, so that no upstream hides what the check costs. All are measured in turn,
 //! round by round; figures are medians, ratios the median of the ratios round by round. An answer
-//! other than 200 ends the benchmark, and so does a check that was not allowed. Then Portcullis stands
-//! beside an Envoy that verifies the token by itself.
+//! other than 200 ends the benchmark, and so does a check that was not allowed.
 //!
-//! `cargo bench --bench envoy [-- --rounds 5 --requests 20000 --rate 1000]` prints the tables; with
-//! `--write` they go into `docs/PERFORMANCE.md`.
+//! `cargo bench --bench envoy [-- --rounds 5 --requests 10000 --rate 1000]` prints the table; with
+//! `--write` it goes into `docs/PERFORMANCE.md`.
 
 #![expect(
     clippy::expect_used,
@@ -21,14 +20,20 @@ mod bed;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
+use prost::Message as _;
+
 use bed::baseline::Role;
 use bed::document::{Table, number};
 use bed::gate::{self, PATH, TOKEN_HOST};
 use bed::h2load::{self, Amount, H2load, Report};
-use bed::pair::Pair;
+use bed::pair::{ALLOW, Pair};
 use bed::requests::BROWSER;
+use bed::statistics::median;
+use bed::support::check::CheckClient;
 use bed::support::envoy::Envoy;
-use bed::target::{Round, Target, in_turn};
+use bed::target::{Baseline, Target};
 use bed::{front, proc};
 
 /// How the requests come: as from four browsers or one proxy.
@@ -37,6 +42,7 @@ const STREAMS: usize = 8;
 
 /// An Envoy with the server that it asks, where it asks one.
 struct Gateway {
+    name: &'static str,
     envoy: Envoy,
     authz: Option<Target>,
 }
@@ -52,47 +58,74 @@ struct Measured {
     steady: Report,
 }
 
-/// A figure of a round, with its name.
-type Figure<'a> = (&'a str, &'a dyn Fn(&Measured) -> f64);
-
 fn main() {
     if Role::play() {
         return;
     }
     h2load::assert_installed();
     let pair = Pair::start();
-    let (ours, theirs) = pair.targets();
-    let by_portcullis = Gateway {
-        envoy: front::asking(ours.address),
-        authz: Some(ours),
+    let (ours, empty) = pair.targets();
+    let same = Baseline::start_same(&answer(&pair));
+    let asking = |name, authz: Target| Gateway {
+        name,
+        envoy: front::asking(authz.address),
+        authz: Some(authz),
     };
-    let by_empty = Gateway {
-        envoy: front::asking(theirs.address),
-        authz: Some(theirs),
-    };
-    let by_itself = Gateway {
-        envoy: front::verifying(&pair.issuer),
-        authz: None,
-    };
-    assert_guarded(&by_portcullis.envoy);
-    assert_guarded(&by_itself.envoy);
+    let gateways = [
+        asking("Portcullis", ours),
+        asking("`empty`", empty),
+        asking("`same`", same.target()),
+        Gateway {
+            name: "nobody: `jwt_authn`",
+            envoy: front::verifying(&pair.issuer),
+            authz: None,
+        },
+    ];
+    assert_guarded(&gateways[0].envoy);
+    assert_guarded(&gateways[3].envoy);
+    table(&gateways, &rounds(&pair, &gateways)).publish("envoy");
+}
+
+/// What Portcullis answers to the request.
+fn answer(pair: &Pair) -> Bytes {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let message = pair.token_request("alice");
+    runtime.block_on(async {
+        let client = CheckClient::new(pair.portcullis.check_address());
+        let answer = client.check_bytes(message).await.expect("an answer");
+        let decoded = CheckResponse::decode(answer.clone()).expect("a CheckResponse");
+        assert!(ALLOW.is(&decoded), "no allow: {decoded:?}");
+        answer
+    })
+}
+
+/// What was measured of each gateway, round by round; who is first changes with each.
+fn rounds(pair: &Pair, gateways: &[Gateway; 4]) -> Vec<[Measured; 4]> {
     let bearer = format!("Bearer {}", gate::token(&pair.issuer).sign());
-    let (requests, rate) = (number("--requests", 20_000), number("--rate", 1000));
-    // connections are made, and the token is known
-    for gateway in [&by_portcullis, &by_empty, &by_itself] {
+    let (requests, rate) = (number("--requests", 10_000), number("--rate", 1000));
+    for gateway in gateways {
+        // connections are made, and the token is known
         gateway.measure(&bearer, requests / 4, rate);
     }
-    let rounds = pair.counted(requests + steady_requests(rate), |target| {
-        let gateway = [&by_portcullis, &by_empty][usize::from(target.id == theirs.id)];
-        gateway.measure(&bearer, requests, rate)
-    });
-    table(&rounds, "`empty`", rate).publish("envoy");
-    let rounds = in_turn(
-        pair.rounds,
-        || by_portcullis.measure(&bearer, requests, rate),
-        || by_itself.measure(&bearer, requests, rate),
+    let before = pair.allows();
+    let one = |round: usize| {
+        let mut measured = [const { None }; 4];
+        for turn in 0..4 {
+            let place = (round + turn) % 4;
+            measured[place] = Some(gateways[place].measure(&bearer, requests, rate));
+        }
+        measured.map(|measured| measured.expect("each has its turn"))
+    };
+    let rounds = (0..pair.rounds).map(one).collect();
+    assert_eq!(
+        pair.allows() - before,
+        pair.rounds * (requests + steady_requests(rate)),
+        "every check is allowed"
     );
-    table(&rounds, "`jwt_authn`", rate).publish("envoy by itself");
+    rounds
 }
 
 /// How many requests are sent at the rate: three seconds of it.
@@ -137,40 +170,57 @@ impl Gateway {
     }
 }
 
-fn table(rounds: &[(Measured, Measured)], other: &str, rate: usize) -> Table {
+fn table(gateways: &[Gateway; 4], rounds: &[[Measured; 4]]) -> Table {
     let note = format!(
         "HTTP/2, {CONNECTIONS} connections with {STREAMS} streams, {} rounds, {}; CPU in \
-         microseconds per request, latencies in microseconds at {rate} requests/s.",
+         microseconds per request, latencies in microseconds at {} requests/s.",
         rounds.len(),
-        proc::machine()
+        proc::machine(),
+        number("--rate", 1000)
     );
-    let figures: [Figure<'_>; 6] = [
-        ("requests/s", &|measured| measured.fast.per_second),
-        ("CPU of Envoy and server", &|measured| {
-            measured.envoy + measured.authz
-        }),
-        ("CPU of Envoy", &|measured| measured.envoy),
-        ("CPU of the server", &|measured| measured.authz),
-        ("latency p50", &|measured| {
-            measured.steady.latencies.micros(0.5)
-        }),
-        ("latency p99", &|measured| {
-            measured.steady.latencies.micros(0.99)
-        }),
+    let columns = [
+        "Envoy asks",
+        "requests/s",
+        "p50",
+        "p99",
+        "CPU",
+        "of Envoy",
+        "of the server",
+        "CPU with Portcullis to this",
     ];
-    let mut table = Table::new(&note, &["through Envoy", "Portcullis", other, "ratio"]);
-    for (name, figure) in figures {
-        let rounds = rounds.iter().map(|(ours, theirs)| Round {
-            ours: figure(ours),
-            theirs: figure(theirs),
-        });
-        let (ours, theirs, ratio) = Round::medians(&rounds.collect::<Vec<_>>());
-        let ratio = if ratio.is_finite() {
-            format!("{ratio:.2}")
-        } else {
-            "–".to_owned()
+    let mut table = Table::new(&note, &columns);
+    for (place, gateway) in gateways.iter().enumerate() {
+        let of = |figure: &dyn Fn(&Measured) -> f64| {
+            median(rounds.iter().map(|round| figure(&round[place])))
         };
-        table.row(name, [format!("{ours:.1}"), format!("{theirs:.1}"), ratio]);
+        let ratio = median(
+            rounds
+                .iter()
+                .map(|round| round[0].cpu() / round[place].cpu()),
+        );
+        let figures = [
+            format!("{:.0}", of(&|measured| measured.fast.per_second)),
+            format!(
+                "{:.0}",
+                of(&|measured| measured.steady.latencies.micros(0.5))
+            ),
+            format!(
+                "{:.0}",
+                of(&|measured| measured.steady.latencies.micros(0.99))
+            ),
+            format!("{:.1}", of(&Measured::cpu)),
+            format!("{:.1}", of(&|measured| measured.envoy)),
+            format!("{:.1}", of(&|measured| measured.authz)),
+            format!("{ratio:.2}"),
+        ];
+        table.row(gateway.name, figures);
     }
     table
+}
+
+impl Measured {
+    /// CPU for a request, of Envoy and the server that it asks.
+    fn cpu(&self) -> f64 {
+        self.envoy + self.authz
+    }
 }

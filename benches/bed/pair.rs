@@ -74,7 +74,7 @@ impl Pair {
     }
 
     /// How many checks Portcullis has allowed so far.
-    fn allows(&self) -> usize {
+    pub(crate) fn allows(&self) -> usize {
         let metrics = self.portcullis.metrics();
         let allows = metrics.lines().filter(|line| {
             line.starts_with("portcullis_checks_total") && line.contains("decision=\"allow\"")

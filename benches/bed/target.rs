@@ -1,9 +1,12 @@
 //! The servers that are compared, and how they are asked in turn.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::baseline::Role;
+use tempfile::TempDir;
+
+use super::baseline::{ANSWER, Role};
 use super::proc;
 use super::statistics::median;
 use super::support::eventually;
@@ -67,10 +70,25 @@ impl Target {
 impl Baseline {
     /// Starts it and waits until it listens.
     pub(crate) fn start(role: Role) -> Self {
+        Self::start_with(role, |command| command)
+    }
+
+    /// Starts one that answers every check with `answer`.
+    pub(crate) fn start_same(answer: &[u8]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("answer");
+        std::fs::write(&file, answer).expect("a file can be written");
+        // it has read the file once it listens
+        Self::start_with(Role::Same, |command| command.env(ANSWER, file))
+    }
+
+    fn start_with(role: Role, change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        let process = Process::start(role.name(), role.command(address, proc::cores()));
+        let mut command = role.command(address, proc::cores());
+        change(&mut command);
+        let process = Process::start(role.name(), command);
         eventually("the server to listen", || TcpStream::connect(address).ok());
         Self { process, address }
     }
