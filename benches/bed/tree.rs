@@ -7,7 +7,7 @@ pub(crate) struct Measured {
     pub(crate) name: String,
     /// The argument.
     pub(crate) argument: String,
-    /// The median time, in microseconds.
+    /// The fastest time, in microseconds: what else runs on the machine only adds to it.
     pub(crate) micros: f64,
     /// The median number of allocations, those that only grow one included; zero where there was none.
     pub(crate) allocations: f64,
@@ -22,17 +22,19 @@ pub(crate) fn read(tree: &str) -> Vec<Measured> {
     let mut function = String::new();
     let mut counts_follow = false;
     for line in tree.lines() {
+        // the branches that lead to a line look like the rules between columns
+        let line = line.trim_start_matches(['│', ' ']);
         let columns: Vec<&str> = line.split(" │ ").collect();
-        let label = columns[0].trim_start_matches(['│', ' ']);
+        let label = columns[0];
         let branch = label.strip_prefix("├─ ").or(label.strip_prefix("╰─ "));
         let words = branch.unwrap_or(label).split_whitespace();
         let words: Vec<&str> = words.collect();
         let median = columns.get(MEDIAN).map(|column| column.trim());
         match (branch, words.as_slice()) {
-            (Some(_), [argument, _, _]) => all.push(Measured {
+            (Some(_), [argument, number, unit]) => all.push(Measured {
                 name: function.clone(),
                 argument: (*argument).to_owned(),
-                micros: median.and_then(micros).expect("a time"),
+                micros: micros(number, unit).expect("a time"),
                 allocations: 0.0,
             }),
             (Some(_), [name]) => (*name).clone_into(&mut function),
@@ -50,10 +52,9 @@ pub(crate) fn read(tree: &str) -> Vec<Measured> {
     all
 }
 
-/// Reads `5.417 µs`.
-fn micros(text: &str) -> Option<f64> {
-    let (number, unit) = text.split_once(' ')?;
-    let factor = match unit.trim() {
+/// Reads `5.417` and `µs`.
+fn micros(number: &str, unit: &str) -> Option<f64> {
+    let factor = match unit {
         "ns" => 1e-3,
         "µs" => 1.0,
         "ms" => 1e3,
