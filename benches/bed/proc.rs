@@ -28,7 +28,7 @@ pub(crate) fn anonymous_kib(id: u32) -> u64 {
     value.expect("RssAnon")
 }
 
-/// The number of cores, and what they are.
+/// The number of cores, what they are, and how many programs wanted one over the last minute.
 pub(crate) fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find(|line| line.starts_with("model name"));
