@@ -2,11 +2,11 @@
 //! about, and no socket hides it.
 //!
 //! Each thread has a runtime of its own and checks as fast as it can, record included. One thread and
-//! two are measured in turn, in many short rounds, of which the fastest counts: what else runs on the
-//! machine only takes away. CPU per check says how much is a fight about shared memory rather than a
-//! lack of cores; it is the median.
+//! two are measured in turn, round by round; figures are medians. The time for which a thread had no
+//! core is left out, so that it shows what threads take from each other and not what other programs
+//! take from them; where they have to, two threads meet less often than on cores of their own.
 //!
-//! `cargo bench --bench threads [-- --rounds 40 --millis 200]` prints the table; with `--write` it
+//! `cargo bench --bench threads [-- --rounds 15 --millis 400]` prints the table; with `--write` it
 //! goes into `docs/PERFORMANCE.md`.
 
 #![expect(
@@ -46,12 +46,19 @@ struct Measured {
     cpu: f64,
 }
 
+/// What one thread has done, and in what time without that for which it had no core.
+struct Done {
+    checks: usize,
+    time: Duration,
+}
+
 fn main() {
     let line = Line::new(Others(1000));
-    let length = Duration::from_millis(number("--millis", 200) as u64);
-    let rounds = number("--rounds", 40);
+    let length = Duration::from_millis(number("--millis", 400) as u64);
+    let rounds = number("--rounds", 15);
     let note = format!(
-        "The fastest of {rounds} rounds of {length:?}, {}; CPU in microseconds per check, the median.",
+        "{rounds} rounds of {length:?}, {}; time without a core is left out; CPU in microseconds per \
+         check.",
         proc::machine()
     );
     let columns = [
@@ -76,18 +83,19 @@ fn main() {
             || measure(&line, &message, 2, length),
             || measure(&line, &message, 1, length),
         );
-        let fastest = |rates: &mut dyn Iterator<Item = f64>| rates.fold(0.0, f64::max);
-        let one = fastest(&mut measured.iter().map(|(_, one)| one.per_second));
-        let two = fastest(&mut measured.iter().map(|(two, _)| two.per_second));
-        let costs = measured.iter().map(|(two, one)| Round {
-            ours: two.cpu,
-            theirs: one.cpu,
-        });
-        let (two_cpu, one_cpu, cpu_ratio) = Round::medians(&costs.collect::<Vec<_>>());
+        let pick = |figure: &dyn Fn(&Measured) -> f64| {
+            let rounds = measured.iter().map(|(two, one)| Round {
+                ours: figure(two),
+                theirs: figure(one),
+            });
+            Round::medians(&rounds.collect::<Vec<_>>())
+        };
+        let (two, one, ratio) = pick(&|measured| measured.per_second);
+        let (two_cpu, one_cpu, cpu_ratio) = pick(&|measured| measured.cpu);
         let figures = [
             format!("{one:.0}"),
             format!("{two:.0}"),
-            format!("{:.2}", two / one),
+            format!("{ratio:.2}"),
             format!("{one_cpu:.2}"),
             format!("{two_cpu:.2}"),
             format!("{cpu_ratio:.2}"),
@@ -101,28 +109,33 @@ fn main() {
 fn measure(line: &Line, message: &Bytes, threads: usize, length: Duration) -> Measured {
     let own = std::process::id();
     let ready = Barrier::new(threads);
-    let (cpu, started) = (proc::cpu(own), Instant::now());
-    let checks: usize = std::thread::scope(|scope| {
+    let cpu = proc::cpu(own);
+    let done: Vec<Done> = std::thread::scope(|scope| {
         let threads = (0..threads).map(|_| scope.spawn(|| check(line, message, length, &ready)));
         let threads: Vec<_> = threads.collect();
-        let counts = threads.into_iter();
-        counts.map(|thread| thread.join().expect("no panic")).sum()
+        let done = threads.into_iter();
+        done.map(|thread| thread.join().expect("no panic"))
+            .collect()
     });
-    let (cpu, took) = (proc::cpu(own) - cpu, started.elapsed());
+    let cpu = proc::cpu(own) - cpu;
+    let checks: usize = done.iter().map(|done| done.checks).sum();
+    let rates = done
+        .iter()
+        .map(|done| done.checks as f64 / done.time.as_secs_f64());
     Measured {
-        per_second: checks as f64 / took.as_secs_f64(),
+        per_second: rates.sum(),
         cpu: cpu.as_secs_f64() * 1e6 / checks as f64,
     }
 }
 
-/// Checks for `length`, and tells how often. The last answer of each batch is looked at.
-fn check(line: &Line, message: &Bytes, length: Duration, ready: &Barrier) -> usize {
+/// Checks for `length`, and tells how often and in what time. The last answer of each batch is looked at.
+fn check(line: &Line, message: &Bytes, length: Duration, ready: &Barrier) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     ready.wait();
-    let started = Instant::now();
+    let (started, waited) = (Instant::now(), proc::waited_for_a_core());
     let mut checks = 0;
     runtime.block_on(async {
         while started.elapsed() < length {
@@ -135,5 +148,8 @@ fn check(line: &Line, message: &Bytes, length: Duration, ready: &Barrier) -> usi
             checks += BATCH;
         }
     });
-    checks
+    Done {
+        checks,
+        time: started.elapsed() - (proc::waited_for_a_core() - waited),
+    }
 }

@@ -18,6 +18,14 @@ pub(crate) fn cpu(id: u32) -> Duration {
     TICK * ticks
 }
 
+/// For how long this thread has been ready to run and had no core.
+pub(crate) fn waited_for_a_core() -> Duration {
+    let times = fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel counts");
+    let waited = times.split_whitespace().nth(1);
+    let nanos = waited.and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.expect("nanoseconds"))
+}
+
 /// The memory of the process that is backed by no file, in KiB.
 pub(crate) fn anonymous_kib(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the process lives");
