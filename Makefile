@@ -3,10 +3,11 @@
 ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
+INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-overload schema ci envoy clean
+.PHONY: help demo demo-up test fuzz test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload schema ci envoy clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +46,23 @@ bench: ## Count the instructions of a check, and write them into docs/PERFORMANC
 bench-verify: ## Fail where a check costs more instructions than docs/PERFORMANCE.md says
 	$(CARGO) bench --locked --bench instructions -- --verify
 
-bench-stages: ## Measure the time of a check in process, without sockets
-	$(CARGO) bench --locked --bench check
+bench-stages: ## Measure a check in process: time, allocations, two threads against one
+	$(CARGO) bench --locked --bench check -- --write
+	$(CARGO) bench --locked --bench threads -- --write
 
-bench-load: ## Measure checks per second against a server that only answers OK
-	$(CARGO) bench --locked --bench load
+bench-load: .tools/bin/ghz ## Measure checks per second, CPU and latencies beside a server that only answers OK
+	$(CARGO) bench --locked --bench load -- --write
+
+bench-envoy: envoy ## Measure what a request costs through a real Envoy
+	$(CARGO) bench --locked --bench envoy -- --write
+
+bench-size: ## Measure memory, the start, and a reload while checks go on
+	$(CARGO) bench --locked --bench size -- --write
+
+.tools/bin/ghz: # the client of gRPC that bench-load asks with
+	@command -v go > /dev/null || { \
+		echo "Go is missing; with it, this installs ghz: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)" >&2; exit 1; }
+	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)
 
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write
@@ -64,4 +77,4 @@ envoy: ## Install Envoy into .venv
 
 clean: ## Remove what was built and installed here
 	$(CARGO) clean
-	rm -rf .venv
+	rm -rf .venv .tools

@@ -1,181 +1,135 @@
-//! The time of a check, from decoding to the encoded answer, in process and without a socket.
+//! The time and the allocations of a check, from its bytes to the encoded answer and the record, in
+//! process and without a socket.
 //!
-//! `cargo bench --bench check`. What counts is how the rows relate: 10 Apis against 100,000, a denial
-//! against an allow.
+//! `cargo bench --bench check` prints what divan measured; with `--write` a table of it goes into
+//! `docs/PERFORMANCE.md`. What counts is the number of allocations, and how the rows relate: 10 Apis
+//! against 100,000, a denial against an allow.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark: what fails ends it")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark: what fails ends it"
+)]
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+mod bed;
+
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use divan::Bencher;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
-use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
-use portcullis::app::{install_cryptography, load_catalog};
-use portcullis::authentication::api_key::KeyDigest;
-use portcullis::authentication::config::Lasting;
-use portcullis::authorization::Authorization;
-use portcullis::catalog::model::Direction;
-use portcullis::check::codec::Outgoing;
-use portcullis::check::request::decode;
-use portcullis::check::{Asking, Checker};
-use portcullis::clock::Clock;
-use portcullis::config::Config;
-use portcullis::routing::{ListenerRules, NoHttpRule, Unmatched};
-use portcullis::snapshot::Snapshot;
-use portcullis::telemetry::metrics::Metrics;
-use portcullis::usage::Recorder;
+use divan::{AllocProfiler, Bencher};
+use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use prost::Message as _;
-use tokio::runtime::Runtime;
 
-const RULES: ListenerRules = ListenerRules {
-    direction: Direction::Inbound,
-    unmatched: Unmatched::Deny,
-    no_http: NoHttpRule::Deny,
-};
+use bed::client::Expected;
+use bed::document::{Table, is_asked};
+use bed::gate::Others;
+use bed::line::Line;
+use bed::pair::ALLOW;
+use bed::proc;
+use bed::tree::{self, Measured};
+
+/// As in the program, and counting.
+#[global_allocator]
+static ALLOCATOR: AllocProfiler<mimalloc::MiMalloc> = AllocProfiler::new(mimalloc::MiMalloc);
+
+/// How many Apis, applications and subscriptions there are.
+const SIZES: [usize; 2] = [10, 100_000];
+/// How many checks are timed together.
+const SAMPLE: u32 = 100;
+/// The lines of these sizes.
+static LINES: [OnceLock<Line>; 2] = [const { OnceLock::new() }; 2];
 
 fn main() {
-    install_cryptography();
-    divan::main();
-}
-
-/// A catalog of as many Apis as subscriptions, each Api with a host, an application and a key.
-struct Fixture {
-    runtime: Runtime,
-    checker: Checker,
-    snapshot: Snapshot,
-    listener: Arc<str>,
-}
-
-impl Fixture {
-    fn new(apis: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = "authenticators: { keys: { type: apiKey, credentials: [{ header: x-api-key }] } }\n\
-                      catalog: { sources: [{ name: main, type: file, path: catalog }] }\n";
-        std::fs::write(folder.path().join("portcullis.yaml"), config).unwrap();
-        std::fs::create_dir(folder.path().join("catalog")).unwrap();
-        for part in 0..apis.div_ceil(1000) {
-            let documents = (part * 1000..apis.min((part + 1) * 1000))
-                .map(documents)
-                .collect::<String>();
-            std::fs::write(
-                folder.path().join(format!("catalog/{part}.yaml")),
-                documents,
-            )
-            .unwrap();
-        }
-        let loaded = Config::load(&folder.path().join("portcullis.yaml"), Vec::new()).unwrap();
-        let (_, snapshot) = load_catalog(loaded, Lasting::offline(Clock::system())).unwrap();
-        let metrics = Metrics::new(Clock::system().now());
-        let (recorder, _) = Recorder::collecting(metrics, Clock::system());
-        Self {
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-            checker: Checker::new(Authorization::new(Clock::system()), None, recorder),
-            snapshot,
-            listener: "inbound".into(),
-        }
-    }
-
-    fn check(&self, message: &Bytes) -> Outgoing {
-        let asking = Asking {
-            listener: Arc::clone(&self.listener),
-            rules: RULES,
-            started: Instant::now(),
-            budget: Duration::from_secs(1),
-        };
-        let check = self.checker.check(&self.snapshot, message.clone(), &asking);
-        self.runtime.block_on(check).0
+    if is_asked("--write") {
+        let program = std::env::current_exe().expect("the path of this program");
+        let output = Command::new(program).arg("--bench").output();
+        let output = output.expect("this program starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        println!("{text}");
+        assert!(output.status.success(), "the benchmarks run to their end");
+        table(&tree::read(&text)).publish("line");
+    } else {
+        divan::main();
     }
 }
 
-fn documents(number: usize) -> String {
-    let digest = KeyDigest::of_key(&key(number)).to_text();
-    let mut text = String::new();
-    write!(
-        text,
-        "---\nkind: Api\nmetadata: {{ name: api-{number} }}\nspec:\n  title: api-{number}\n  version: 1.0.0\n  hosts: [h{number}.example]\n  basePath: /orders\n  authenticators: [keys]\n  operations: [{{ methods: [GET], path: '/{{id}}' }}]\n  upstream: {{ headers: {{ x-application: '{{application.name}}', x-plan: '{{subscription.plan}}' }} }}\n\
-         ---\nkind: Application\nmetadata: {{ name: app-{number} }}\nspec:\n  apiKeys: [{{ digest: '{digest}' }}]\n  subscriptions: [{{ api: api-{number} }}]\n"
-    )
-    .unwrap();
-    text
-}
-
-fn key(number: usize) -> String {
-    format!("key-{number:06}-9f86d081884c7d659a2feaa0c55ad015")
-}
-
-fn message(host: &str, key: Option<&str>) -> Bytes {
-    let fixed = [
-        (":authority", host),
-        (":path", "/orders/4711?expand=items"),
-        (":method", "GET"),
-        (":scheme", "https"),
-        ("accept", "application/json, text/plain, */*"),
-        ("accept-encoding", "gzip, deflate, br"),
-        ("accept-language", "en-US,en;q=0.9"),
-        (
-            "user-agent",
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
-        ),
-        ("x-forwarded-proto", "https"),
-        ("x-request-id", "d450d4c6-3f0b-4f5e-9d0f-7f3c1d2e4b5a"),
+fn table(measured: &[Measured]) -> Table {
+    let note = format!(
+        "The fastest of many samples of {SAMPLE} checks, {}: what else runs only adds. Allocations are all \
+         of a check: decision, answer and record.",
+        proc::machine()
+    );
+    let columns = [
+        "a check in process",
+        "allocations",
+        "µs, 10 Apis",
+        "µs, 100,000 Apis",
+        "ratio",
     ];
-    let headers = fixed.into_iter().chain(key.map(|key| ("x-api-key", key)));
-    let http = HttpRequest {
-        id: "14665760763168702873".into(),
-        method: "GET".into(),
-        path: "/orders/4711?expand=items".into(),
-        host: host.into(),
-        headers: headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect::<HashMap<_, _>>(),
-        ..HttpRequest::default()
-    };
-    let request = Some(Request {
-        http: Some(http),
-        ..Request::default()
-    });
-    let attributes = AttributeContext {
-        request,
-        ..AttributeContext::default()
-    };
-    CheckRequest {
-        attributes: Some(attributes),
+    assert!(
+        measured.iter().all(|row| row.allocations > 0.0),
+        "an answer cannot be made without an allocation: {measured:?}"
+    );
+    let mut table = Table::new(&note, &columns);
+    for few in measured.iter().filter(|row| row.argument == "10") {
+        let many = measured
+            .iter()
+            .find(|row| row.name == few.name && row.argument != "10")
+            .expect("the same with more Apis");
+        let figures = [
+            format!("{:.0}", few.allocations),
+            format!("{:.2}", few.micros),
+            format!("{:.2}", many.micros),
+            format!("{:.2}", many.micros / few.micros),
+        ];
+        table.row(&few.name.replace('_', " "), figures);
     }
-    .encode_to_vec()
-    .into()
+    table
 }
 
-#[divan::bench(args = [10, 1_000, 100_000])]
+#[divan::bench(args = SIZES, sample_size = SAMPLE)]
+fn allow_by_token_seen_before(bencher: Bencher<'_, '_>, apis: usize) {
+    let line = line(apis);
+    measure(bencher, line, &line.by_token(), ALLOW);
+}
+
+#[divan::bench(args = SIZES, sample_size = SAMPLE)]
 fn allow_by_key(bencher: Bencher<'_, '_>, apis: usize) {
-    let fixture = Fixture::new(apis);
-    let message = message("h7.example", Some(&key(7)));
-    bencher.bench_local(|| fixture.check(black_box(&message)));
+    let line = line(apis);
+    measure(bencher, line, &line.by_key(Some(&line.good_key())), ALLOW);
 }
 
-#[divan::bench(args = [10, 100_000])]
-fn deny_without_credential(bencher: Bencher<'_, '_>, apis: usize) {
-    let fixture = Fixture::new(apis);
-    let message = message("h7.example", None);
-    bencher.bench_local(|| fixture.check(black_box(&message)));
+#[divan::bench(args = SIZES, sample_size = SAMPLE)]
+fn denial_without_credential(bencher: Bencher<'_, '_>, apis: usize) {
+    let line = line(apis);
+    let refused = Expected::Refusal { status: 401 };
+    measure(bencher, line, &line.by_key(None), refused);
 }
 
-#[divan::bench(args = [10, 100_000])]
-fn deny_an_unknown_key(bencher: Bencher<'_, '_>, apis: usize) {
-    let fixture = Fixture::new(apis);
-    let message = message("h7.example", Some("unknown"));
-    bencher.bench_local(|| fixture.check(black_box(&message)));
+#[divan::bench(args = SIZES, sample_size = SAMPLE)]
+fn denial_of_an_unknown_key(bencher: Bencher<'_, '_>, apis: usize) {
+    let line = line(apis);
+    let refused = Expected::Refusal { status: 401 };
+    measure(bencher, line, &line.by_key(Some("unknown")), refused);
 }
 
-#[divan::bench]
-fn decode_only(bencher: Bencher<'_, '_>) {
-    let message = message("h7.example", Some(&key(7)));
-    bencher.bench_local(|| decode(black_box(message.clone())));
+/// The line with as many Apis, made on the first use.
+fn line(apis: usize) -> &'static Line {
+    let place = SIZES.iter().position(|size| *size == apis);
+    LINES[place.expect("a known size")].get_or_init(|| Line::new(Others(apis)))
+}
+
+/// Measures the check, once it is found to be answered as expected.
+fn measure(bencher: Bencher<'_, '_>, line: &Line, message: &Bytes, expected: Expected) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let answer = runtime.block_on(line.check(message.clone()));
+    let answer = CheckResponse::decode(answer.message()).expect("a CheckResponse");
+    assert!(expected.is(&answer), "expected {expected:?}: {answer:?}");
+    bencher.bench_local(|| runtime.block_on(line.check(black_box(message).clone())));
 }

@@ -28,8 +28,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
+use bed::flood::{Flood, Messages, Outcome, Told};
 use bed::gate::{self, Others, TOKEN_HOST};
-use bed::open_loop::{Messages, OpenLoop, Outcome, Told};
 use bed::requests::{browser, encode};
 use bed::support::check::socket_address;
 use bed::support::issuer::Issuer;
@@ -66,7 +66,7 @@ fn measure(length: Duration) -> String {
         .set(&["checks", "deadline"], json!("400ms"))
         .environment("TOKIO_WORKER_THREADS", "1")
         .start();
-    let client = OpenLoop::new(server.check_address());
+    let client = Flood::new(server.check_address());
     let tokens: Rc<[String]> = (0..TOKENS)
         .map(|number| {
             let token = gate::token(&issuer).algorithm(Algorithm::Es256);

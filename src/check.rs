@@ -21,7 +21,7 @@ pub mod response;
 pub mod service;
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -134,7 +134,7 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Decision<'s> {
-        match within(asking.left(), self.line(route, request)).await {
+        match within(asking.left(), pin!(self.line(route, request))).await {
             Some(Ok(grant)) => Decision::Allow(grant),
             Some(Err(stop)) => stop.into(),
             None => {
@@ -147,8 +147,7 @@ impl Checker {
 
 /// What `work` gives; none where it has to wait for longer than `limit`. Where it need not wait,
 /// no timer is made.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
+async fn within<F: Future>(limit: Duration, mut work: Pin<&mut F>) -> Option<F::Output> {
     match poll!(work.as_mut()) {
         Poll::Ready(done) => Some(done),
         Poll::Pending => tokio::time::timeout(limit, work).await.ok(),

@@ -14,7 +14,8 @@ pub(crate) const TOKEN_HOST: &str = "api.example.com";
 pub(crate) const PATH: &str = "/orders/4711?expand=items";
 /// How many headers an allow of it sets.
 pub(crate) const HEADERS_SET: usize = 5;
-const AUDIENCE: &str = "orders";
+/// The audience of its tokens.
+pub(crate) const AUDIENCE: &str = "orders";
 
 /// How many Apis there are beside that one, each with a host, an application with an API key, and
 /// its subscription.
@@ -40,14 +41,21 @@ pub(crate) fn portcullis(issuer: &Issuer, others: Others) -> PortcullisBuilder {
         .set(&["decisionLog"], json!({}))
         .set(&["telemetry", "log", "level"], json!("warn"))
         .authenticator("issuer", issuer.authenticator(AUDIENCE))
-        .authenticator("keys", keys)
-        .catalog("orders.yaml", &orders(issuer));
-    for part in 0..others.0.div_ceil(1000) {
-        let numbers = part * 1000..others.0.min((part + 1) * 1000);
-        let documents: Vec<String> = numbers.map(another).collect();
-        builder = builder.catalog(&format!("part-{part}.yaml"), &documents.join("\n"));
+        .authenticator("keys", keys);
+    for (file, documents) in catalog(issuer, others) {
+        builder = builder.catalog(&file, &documents);
     }
     builder
+}
+
+/// The files of the catalog: name and documents.
+pub(crate) fn catalog(issuer: &Issuer, others: Others) -> impl Iterator<Item = (String, String)> {
+    let parts = (0..others.0.div_ceil(1000)).map(move |part| {
+        let numbers = part * 1000..others.0.min((part + 1) * 1000);
+        let documents: Vec<String> = numbers.map(another).collect();
+        (format!("part-{part}.yaml"), documents.join("\n"))
+    });
+    std::iter::once(("orders.yaml".to_owned(), orders(issuer))).chain(parts)
 }
 
 /// A token that is good for [`TOKEN_HOST`]; change its subject to have another one.

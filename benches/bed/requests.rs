@@ -8,7 +8,7 @@ use super::gate::PATH;
 use super::support::check::CheckBuilder;
 
 /// What a browser sends beside its credential; the four pseudo headers are added by the builder.
-const BROWSER: [(&str, &str); 7] = [
+pub(crate) const BROWSER: [(&str, &str); 7] = [
     ("accept", "application/json, text/plain, */*"),
     ("accept-encoding", "gzip, deflate, br"),
     ("accept-language", "en-US,en;q=0.9"),

@@ -201,10 +201,12 @@ impl CredentialPlace {
         if value.is_empty() {
             return Found::Absent;
         }
-        if value.contains(',') {
+        if value.as_bytes().contains(&b',') {
             return Found::Ambiguous("a list of credentials");
         }
-        if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // to the end also where the first is odd: so that many bytes are looked at in one step
+        let odd = |odd: bool, byte: u8| odd | !byte.is_ascii_graphic();
+        if value.bytes().fold(false, odd) {
             return Found::Ambiguous("a credential with characters that none has");
         }
         Found::One(credential)

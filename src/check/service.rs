@@ -93,8 +93,8 @@ impl AuthorizationService {
                 budget: budget(request.headers(), service.shared.deadline),
             };
             let refused = service.shared.overload.refuses(arrival, Instant::now());
-            let answer = service.shared.answer(request.into_body(), refused, &asking);
-            let Answer(message) = answer.await;
+            let body = request.into_body();
+            let Answer(message) = service.shared.answer(body, refused, &asking).await;
             message.into_response()
         }
     }
@@ -131,17 +131,23 @@ impl Shared {
     }
 
     /// Turns a panic of a stage into a fault.
-    async fn guarded(&self, judged: impl Future<Output = Answer>, asking: &Asking) -> Answer {
-        let judged = AssertUnwindSafe(judged).catch_unwind().await;
+    //
+    // No `async fn`: what that is given it holds twice, and this future is copied for every check.
+    fn guarded(
+        &self,
+        judged: impl Future<Output = Answer>,
+        asking: &Asking,
+    ) -> impl Future<Output = Answer> {
         let panicked = || {
             self.checker
                 .failed(FaultReason::Internal, "a stage panicked", asking)
         };
-        judged.unwrap_or_else(|_| panicked())
+        let judged = AssertUnwindSafe(judged).catch_unwind();
+        judged.map(move |judged| judged.unwrap_or_else(|_| panicked()))
     }
 
     async fn judged(&self, body: impl Body<Data = Bytes>, asking: &Asking) -> Answer {
-        let message = codec::read_message(body, self.max_message);
+        let message = pin!(codec::read_message(body, self.max_message));
         match within(asking.left(), message).await {
             None => {
                 let why = "the check did not arrive in time";

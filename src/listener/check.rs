@@ -11,8 +11,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming as IncomingBody;
@@ -241,7 +241,7 @@ impl hyper::service::Service<Request<IncomingBody>> for Services {
             let arrival = self.checks.arrive();
             self.refused.store(arrival.is_refused(), Ordering::Relaxed);
             let answer = self.checks.answer(request, arrival);
-            Box::pin(async move { Ok(answer.await.map(Either::Left)) })
+            answer.map(|answer| Ok(answer.map(Either::Left))).boxed()
         } else {
             let answer = self.others.clone().oneshot(request.map(Body::new));
             Box::pin(async move { Ok(answer.await?.map(Either::Right)) })

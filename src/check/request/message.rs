@@ -203,6 +203,11 @@ fn once(place: &mut Option<Span>, content: Span) -> Result<(), Malformed> {
 
 /// The same for a `string`, which is UTF-8 (Protocol Buffers, "Scalar Value Types").
 fn once_text(frame: &[u8], place: &mut Option<Span>, content: Span) -> Result<(), Malformed> {
-    std::str::from_utf8(content.of(frame)).map_err(|_| Malformed)?;
-    once(place, content)
+    let bytes = content.of(frame);
+    // most texts are ASCII, which is seen sooner
+    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+        once(place, content)
+    } else {
+        Err(Malformed)
+    }
 }
