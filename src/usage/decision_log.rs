@@ -166,83 +166,66 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, time: Timestamp, record: &Record<Box<str>>) {
-        let Ok(line) = serde_json::to_string(&Line::of(time, record)) else {
-            return; // nothing in a line can fail to become JSON
-        };
-        // JSON itself lets DEL and the C1 control characters stand, which terminals obey
-        if line.contains(char::is_control) {
-            self.bytes.extend_from_slice(escape(&line).as_bytes());
-        } else {
-            self.bytes.extend_from_slice(line.as_bytes());
-        }
+        write_line(&mut self.bytes, time, record);
         self.bytes.push(b'\n');
         self.lines += 1;
     }
 }
 
-/// One line; what is not known is left out.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    time: Timestamp,
-    #[serde(rename = "decision.id")]
-    decision_id: &'a str,
-    decision: &'static str,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(rename = "api.id", skip_serializing_if = "Option::is_none")]
-    api: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    operation: Option<&'a str>,
-    #[serde(rename = "application.id", skip_serializing_if = "Option::is_none")]
-    application: Option<&'a str>,
-    #[serde(rename = "principal.subject", skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    #[serde(
-        rename = "principal.authenticator",
-        skip_serializing_if = "Option::is_none"
-    )]
-    authenticator: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    #[serde(rename = "http.id", skip_serializing_if = "Option::is_none")]
-    http_id: Option<&'a str>,
-    listener: &'a str,
-    duration_ms: f64,
-    shadow: bool,
-}
-
-impl<'a> Line<'a> {
-    fn of(time: Timestamp, record: &'a Record<Box<str>>) -> Self {
-        let caller = &record.caller;
-        let request = record.request.as_ref();
-        Self {
-            time,
-            decision_id: record.decision_id.as_str(),
-            decision: record.verdict.name(),
-            reason: record.reason,
-            detail: record.detail.as_deref(),
-            api: record.api.as_deref(),
-            operation: record.operation.as_deref(),
-            application: caller.application.as_deref(),
-            subject: caller.subject.as_deref(),
-            authenticator: caller.authenticator.as_deref(),
-            plan: caller.plan.as_deref(),
-            method: request.map(|request| &*request.method),
-            host: request.map(|request| &*request.host),
-            path: request.map(|request| &*request.path),
-            http_id: request.map(|request| &*request.id),
-            listener: &record.listener,
-            duration_ms: (record.duration.as_secs_f64() * 1_000_000.0).round() / 1000.0,
-            shadow: record.shadow,
+/// Writes one line as JSON; what is not known is left out.
+//
+// By hand, because a flood of denials makes many lines, and names and most values need no look.
+fn write_line(out: &mut Vec<u8>, time: Timestamp, record: &Record<Box<str>>) {
+    let (caller, request) = (&record.caller, record.request.as_ref());
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(time.to_string().as_bytes());
+    out.push(b'"');
+    let texts = [
+        ("decision.id", Some(record.decision_id.as_str())),
+        ("decision", Some(record.verdict.name())),
+        ("reason", Some(record.reason)),
+        ("detail", record.detail.as_deref()),
+        ("api.id", record.api.as_deref()),
+        ("operation", record.operation.as_deref()),
+        ("application.id", caller.application.as_deref()),
+        ("principal.subject", caller.subject.as_deref()),
+        ("principal.authenticator", caller.authenticator.as_deref()),
+        ("plan", caller.plan.as_deref()),
+        ("method", request.map(|request| &*request.method)),
+        ("host", request.map(|request| &*request.host)),
+        ("path", request.map(|request| &*request.path)),
+        ("http.id", request.map(|request| &*request.id)),
+        ("listener", Some(&*record.listener)),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            write_text(out, text);
         }
     }
+    let micros = record.duration.as_micros();
+    let duration = format!("{}.{:03}", micros / 1000, micros % 1000);
+    out.extend_from_slice(b",\"duration_ms\":");
+    out.extend_from_slice(duration.as_bytes());
+    out.extend_from_slice(b",\"shadow\":");
+    out.extend_from_slice(if record.shadow { b"true" } else { b"false" });
+    out.push(b'}');
+}
+
+/// Writes a text as JSON.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    // JSON itself lets DEL and the C1 control characters stand, which terminals obey
+    let quoted = serde_json::Value::from(text).to_string();
+    out.extend_from_slice(escape(&quoted).as_bytes());
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 #![expect(clippy::too_many_lines, reason = "tables of cases")]
 
-use std::time::{Duration, Instant};
-
 use super::*;
 use crate::catalog::model::Direction;
 use crate::catalog::source::file::SourceFiles;
@@ -480,7 +478,7 @@ fn references_are_checked() {
 const COUNT: usize = 20_000;
 
 #[test]
-fn many_apis_and_applications_are_built_quickly() {
+fn many_apis_and_applications_are_built() {
     // the reading of YAML is not what is looked at
     let one = source(
         "large",
@@ -521,14 +519,8 @@ fn many_apis_and_applications_are_built_quickly() {
         digest: [0; 32],
         documents: documents.collect(),
     };
-    let start = Instant::now();
     let built = build(&[&source], &known()).unwrap();
     assert_eq!(built.catalog.apis().len(), COUNT);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[test]
