@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use portcullis::authentication::api_key::KeyDigest;
 use serde_json::json;
 
 use bed::change::{change, parse_time};
@@ -29,7 +30,7 @@ use bed::proc;
 use bed::requests::{browser, encode};
 use bed::statistics::median;
 use bed::support::issuer::Issuer;
-use bed::support::portcullis::Portcullis;
+use bed::support::portcullis::{Portcullis, PortcullisBuilder};
 use bed::support::signing::Algorithm;
 
 const REFUSED: Expected = Expected::Refusal { status: 401 };
@@ -131,20 +132,57 @@ fn memory_of_catalog(issuer: &Issuer, idle: u64) {
     let server = gate::portcullis(issuer, Others(apis))
         .patience(PATIENCE)
         .start();
-    let loaded = proc::anonymous_kib(server.id());
+    let loaded = settled(&server);
+    drop(server);
+    let subscribed = settled(&with_subscriptions(issuer).patience(PATIENCE).start());
     let each = loaded.saturating_sub(idle) * 10_000 / u64::try_from(apis).expect("a small number");
     let mut table = Table::new(
-        "Each Api has a host, an operation, five headers for the upstream, an application with a key \
-         and its subscription; anonymous memory of an idle server.",
+        "In the last two rows each Api has a host, an operation, five headers for the upstream, an \
+         application with a key and its subscription. Anonymous memory of an idle server, 15 s after \
+         its start: what reading the documents took has been given back by then.",
         &["a catalog of", "MiB"],
     );
     table.row("1 Api, 1 subscription", [mebibytes(idle)]);
+    table.row(
+        "1,000 Apis, 10,000 applications with a key and 10 subscriptions each",
+        [mebibytes(subscribed)],
+    );
     table.row(
         &format!("{apis} Apis, applications and subscriptions"),
         [mebibytes(loaded)],
     );
     table.row("each 10,000 of them", [mebibytes(each)]);
     table.publish("memory of the catalog");
+}
+
+/// Its memory once it has rested for a while.
+fn settled(server: &Portcullis) -> u64 {
+    std::thread::sleep(Duration::from_secs(15));
+    proc::anonymous_kib(server.id())
+}
+
+/// 100,000 subscriptions of 10,000 applications to 1,000 Apis.
+fn with_subscriptions(issuer: &Issuer) -> PortcullisBuilder {
+    const APIS: usize = 1000;
+    let mut builder = gate::portcullis(issuer, Others(APIS));
+    for part in 0..10 {
+        let documents = (0..1000).map(|number| {
+            let number = part * 1000 + number;
+            let digest = KeyDigest::of_key(&format!("of application {number}")).to_text();
+            let apis = (0..10).map(|at| (number * 10 + at) % APIS);
+            let subscriptions: Vec<String> = apis
+                .map(|api| format!("{{ api: api-{api}, plan: gold }}"))
+                .collect();
+            format!(
+                "---\nkind: Application\nmetadata: {{ name: many-{number} }}\nspec:\n  \
+                 apiKeys: [{{ digest: '{digest}' }}]\n  subscriptions: [{}]\n",
+                subscriptions.join(", ")
+            )
+        });
+        let documents: String = documents.collect();
+        builder = builder.catalog(&format!("many-{part}.yaml"), &documents);
+    }
+    builder
 }
 
 fn start(issuer: &Issuer) {

@@ -144,7 +144,7 @@ impl<'a> Record<&'a str> {
         let (verdict, reason, detail, caller) = match decision {
             Decision::Allow(grant) => {
                 let reason = match grant.ground() {
-                    Ground::Permit => "permitted",
+                    Ground::Permit => PERMITTED,
                     Ground::Exempt(exemption) => exemption.name(),
                 };
                 (Verdict::Allow, reason, None, grant.caller())
@@ -176,6 +176,12 @@ impl<'a> Record<&'a str> {
             request: None,
             duration: Duration::ZERO,
         }
+    }
+
+    /// Whether it is an allow to a caller that has a permit.
+    #[must_use]
+    pub fn is_permitted(&self) -> bool {
+        self.verdict == Verdict::Allow && self.reason == PERMITTED
     }
 
     /// The fields for Envoy's dynamic metadata.
@@ -259,6 +265,9 @@ impl<'a> RequestRecord<&'a str> {
         }
     }
 }
+
+/// The reason of an allow to a caller that has a permit.
+const PERMITTED: &str = "permitted";
 
 /// The longest text of a client's that a record keeps, in bytes: records wait in a queue.
 const MAX_TEXT: usize = 1024;

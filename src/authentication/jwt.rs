@@ -171,9 +171,10 @@ impl JwtAuthenticator {
 
     /// Whether the keys that `seen` was verified with are still in force.
     fn still_holds(&self, seen: &VerifiedToken) -> bool {
-        match &self.keys {
-            Keys::Fixed(_) => true,
-            Keys::Fetched(source) => source.still_holds(&seen.keys),
+        match (&self.keys, &seen.keys) {
+            (Keys::Fixed(_), _) => true,
+            (Keys::Fetched(source), Some(keys)) => source.still_holds(keys),
+            (Keys::Fetched(_), None) => false,
         }
     }
 
@@ -215,10 +216,11 @@ impl JwtAuthenticator {
             (timely, Ok(identity)) => {
                 // also where it has expired: the next time, that is told without its signature
                 let identity = Arc::new(identity);
+                let replaceable = matches!(self.keys, Keys::Fetched(_));
                 let found = VerifiedToken {
                     identity: Arc::clone(&identity),
                     times,
-                    keys,
+                    keys: replaceable.then(|| Arc::downgrade(&keys)),
                 };
                 self.seen.remember(text, found);
                 timely.map(|()| identity)

@@ -11,7 +11,7 @@ mod fetch;
 mod sources;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -161,10 +161,12 @@ impl KeySource {
 
     /// Whether [`KeySource::keys`] would give these very keys for a token that they verified.
     #[must_use]
-    pub fn still_holds(&self, keys: &Arc<KeySet>) -> bool {
+    pub fn still_holds(&self, keys: &Weak<KeySet>) -> bool {
         let known = self.shared.known.load();
         known.loaded.as_ref().is_some_and(|(current, at)| {
-            Arc::ptr_eq(current, keys) && at.elapsed() <= self.shared.config.max_stale
+            // where they are gone their place is not taken by others as long as `keys` is there
+            std::ptr::eq(Arc::as_ptr(current), keys.as_ptr())
+                && at.elapsed() <= self.shared.config.max_stale
         })
     }
 
@@ -257,7 +259,6 @@ impl Shared {
         with(&mut self.asking.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Records how a fetch ended, and lets those go on who waited for it.
     /// The set in use, where `fetched` is the same: what was verified with it still holds.
     fn same_or(&self, fetched: Arc<KeySet>) -> Arc<KeySet> {
         match &self.known.load().loaded {
@@ -266,6 +267,7 @@ impl Shared {
         }
     }
 
+    /// Records how a fetch ended, and lets those go on who waited for it.
     fn publish(&self, fetch: u64, result: Result<Arc<KeySet>, Arc<str>>) {
         let known = match result.map(|keys| self.same_or(keys)) {
             Ok(keys) => Known {

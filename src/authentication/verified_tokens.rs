@@ -6,8 +6,8 @@
 // INVARIANT: a token is found again only as a whole, by the authenticator that verified it, and
 // while its keys are still those that its issuer publishes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 
@@ -36,8 +36,8 @@ pub(super) struct OwnTokens {
 pub(super) struct VerifiedToken {
     pub identity: Arc<Identity>,
     pub times: Times,
-    /// The keys that it was verified with.
-    pub keys: Arc<KeySet>,
+    /// The keys that it was verified with, where they may be replaced; it does not keep them alive.
+    pub keys: Option<Weak<KeySet>>,
 }
 
 /// When a token may be used, in seconds since 1970 (RFC 7519 sections 4.1.4 to 4.1.6).
@@ -111,11 +111,17 @@ const ALLOCATION_BYTES: usize = 16;
 
 fn identity_bytes(identity: &Identity) -> usize {
     let text = |text: &str| text.len() + ALLOCATION_BYTES;
-    let texts = [&identity.subject, &identity.client_id];
-    let named: usize = texts.into_iter().flatten().map(|one| text(one)).sum();
+    let application = identity.claimed_application.iter();
+    let application = application.flat_map(|claimed| [&claimed.id, &claimed.name, &claimed.owner]);
+    let texts = [&identity.subject, &identity.client_id].into_iter();
+    let texts = texts.chain(application).flatten();
+    let named: usize = texts.map(|one| text(one)).sum();
     let scopes: usize = identity.scopes.iter().map(|one| text(one) + 16).sum();
     let apis = identity.subscribed_apis.iter().flatten();
-    let apis: usize = apis.map(|api| 128 + text(&api.name)).sum();
+    let plan = |plan: &Option<Arc<str>>| plan.as_deref().map_or(0, text);
+    let apis: usize = apis
+        .map(|api| 64 + text(&api.name) + text(&api.version) + plan(&api.plan))
+        .sum();
     size_of::<Identity>() + named + scopes + apis + value_bytes(&identity.claims)
 }
 
@@ -127,7 +133,7 @@ fn value_bytes(value: &Value) -> usize {
         Value::String(text) => text.len() + ALLOCATION_BYTES,
         Value::Array(items) => {
             let content: usize = items.iter().map(value_bytes).sum();
-            items.len() * size_of::<Value>() + ALLOCATION_BYTES + content
+            items.capacity() * size_of::<Value>() + ALLOCATION_BYTES + content
         }
         Value::Object(members) => {
             let member = |(name, value): (&String, &Value)| {
@@ -151,7 +157,7 @@ mod tests {
                 not_before: None,
                 issued: None,
             },
-            keys: Arc::new(KeySet::from_jwks(&serde_json::json!({"keys": []})).unwrap()),
+            keys: None,
         }
     }
 

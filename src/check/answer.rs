@@ -43,7 +43,8 @@ impl Checker {
             }
             Decision::Allow(_) | Decision::Deny(_) | Decision::Fail(_) => respond(decision, &reply),
         };
-        self.recorder.record(&record, route.map(Route::permits));
+        let permits = route.filter(|_| record.is_permitted()).map(Route::permits);
+        self.recorder.record(&record, permits);
         Answer(message)
     }
 

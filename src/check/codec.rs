@@ -113,8 +113,14 @@ impl Received {
 }
 
 /// A message that is being made, with its prefix before it.
-#[derive(Debug)]
 pub struct Outgoing(Vec<u8>);
+
+/// It may hold a credential for the upstream: `Debug` tells the length only.
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Outgoing({} bytes)", self.message().len())
+    }
+}
 
 impl Outgoing {
     /// An empty message that will have `length` bytes.
@@ -154,10 +160,17 @@ impl Outgoing {
 }
 
 /// One message and the trailers that say OK.
-#[derive(Debug)]
 pub struct Unary {
     message: Option<Bytes>,
     ended: bool,
+}
+
+impl std::fmt::Debug for Unary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unary")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 impl HttpBody for Unary {

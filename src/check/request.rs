@@ -201,7 +201,7 @@ impl DownstreamRequest {
         }
     }
 
-    /// The address that Envoy found for the client.
+    /// The address of the other end of the connection to Envoy.
     #[must_use]
     pub fn source(&self) -> PeerAddress {
         self.source

@@ -39,6 +39,9 @@ use crate::task::Tasks;
 const MAX_STREAMS: u32 = 4096;
 /// h2's default of 20 ends the connection, and every check on it, when many clients hang up at once.
 const MAX_PENDING_RESETS: usize = 4096;
+/// Over the life of a connection: h2's default of 1024 ends it, and every check on it, after as many
+/// checks that are too long.
+const MAX_ERROR_RESETS: usize = 64 * 1024;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -162,7 +165,7 @@ fn http2(answers: Answers) -> http2::Builder<Answers> {
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         // what comes for a stream that was answered early, such as one that is too long, must not
         // end the connection and every check on it
-        .max_local_error_reset_streams(None)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

@@ -187,11 +187,10 @@ impl AsyncWrite for Connection {
         }
     }
 
+    /// No: h2 then copies answers of up to 1 KiB into its buffer and sends many of them by one call
+    /// of the system. Else it would send each by a call of its own, which costs far more.
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.is_write_vectored(),
-            Stream::Unix(stream) => stream.is_write_vectored(),
-        }
+        false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

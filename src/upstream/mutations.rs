@@ -33,6 +33,8 @@ struct Values(String);
 
 /// Room for the values of most requests.
 const USUAL_BYTES: usize = 256;
+/// Room for the headers that most Apis set.
+const USUAL_HEADERS: usize = 8;
 
 impl std::fmt::Debug for Values {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,6 +117,9 @@ impl<'s> Mutations<'s> {
     fn set_to(&mut self, name: Cow<'s, HeaderName>, value: Range<usize>) {
         self.remove.retain(|removed| *removed != name);
         self.set.retain(|(set, _)| *set != name);
+        if self.set.capacity() == 0 {
+            self.set.reserve(USUAL_HEADERS);
+        }
         self.set.push((name, value));
     }
 
@@ -240,6 +245,9 @@ impl OwnedHeaders {
         let (word, bit) = mark(name);
         if self.marks.get(word).is_none_or(|word| word & bit == 0) {
             return false;
+        }
+        if !name.contains(&b'_') {
+            return self.names.contains(name);
         }
         let dashed: Vec<u8> = name.iter().copied().map(dashed).collect();
         self.names.contains(&*dashed)

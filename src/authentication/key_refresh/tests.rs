@@ -370,13 +370,13 @@ async fn a_token_seen_before_falls_with_its_key_and_stays_with_an_unchanged_set(
     // a fetch that finds the same document
     let unknown = source.keys(Some("new")).await.unwrap();
     assert_eq!(issuer.fetches(), 2);
-    assert!(Arc::ptr_eq(&before, &unknown) && source.still_holds(&before));
+    assert!(Arc::ptr_eq(&before, &unknown) && source.still_holds(&Arc::downgrade(&before)));
     // and one that finds another, without the key
     *issuer.keys.lock().unwrap() = json!({ "keys": [P256.jwk("new")] });
     while !source.keys(Some("new")).await.unwrap().knows(Some("new")) {
         tokio::task::yield_now().await;
     }
-    assert!(!source.still_holds(&before));
+    assert!(!source.still_holds(&Arc::downgrade(&before)));
     let outcome = judge(&a, &issuer, "ed").await;
     assert_eq!(ended(&outcome), Ended::Denied(Reason::KeyUnknown));
 }
