@@ -56,7 +56,10 @@ fn main() {
 
 /// Gives the memory of an idle server with one Api, in KiB.
 fn memory_of_tokens(issuer: &Issuer) -> u64 {
-    let server = gate::portcullis(issuer, Others(0)).start();
+    let server = gate::portcullis(issuer, Others(0))
+        // every one of them is to be looked at
+        .set(&["checks", "failedVerifications"], json!("off"))
+        .start();
     let client = ClosedLoop::new(server.check_address());
     let mut table = Table::new(
         "One server with one Api, row after row; anonymous memory.",

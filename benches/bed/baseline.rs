@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse,
 };
 use envoy_types::pb::envoy::service::auth::v3::OkHttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::google::rpc::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, http};
 use tonic::server::{NamedService, UnaryService};
 use tonic::transport::Server;
+
+use super::support::check::BytesCodec;
 
 /// What a server does with a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +139,7 @@ impl Service<http::Request<tonic::body::Body>> for Floor {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let answer = self.answer.clone();
         Box::pin(async move {
-            let mut grpc = tonic::server::Grpc::new(Opaque);
+            let mut grpc = tonic::server::Grpc::new(BytesCodec);
             Ok(grpc.unary(Same(answer), request).await)
         })
     }
@@ -152,43 +153,5 @@ impl UnaryService<Bytes> for Same {
 
     fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
         std::future::ready(Ok(tonic::Response::new(self.0.clone())))
-    }
-}
-
-/// Leaves messages as they are.
-#[derive(Debug, Clone, Copy)]
-struct Opaque;
-
-impl Codec for Opaque {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Opaque {
-    type Item = Bytes;
-    type Error = tonic::Status;
-
-    fn encode(&mut self, item: Bytes, target: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
-        target.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Opaque {
-    type Item = Bytes;
-    type Error = tonic::Status;
-
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
-        Ok(Some(source.copy_to_bytes(source.remaining())))
     }
 }

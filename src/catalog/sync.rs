@@ -109,7 +109,7 @@ impl CatalogSync {
     }
 
     /// Looks at everything again whenever a file changes, and once a minute. Looks that find nothing
-    /// new come ever slower ([`pace`]).
+    /// new come ever slower (`sync/pace.rs`).
     pub fn watch(self: Arc<Self>, snapshots: SnapshotReader, tasks: &Tasks) -> TaskGuard {
         let nudge = Arc::clone(&self.nudge);
         let watcher = Arc::new(Mutex::new(FileWatcher::new(Arc::clone(&nudge))));

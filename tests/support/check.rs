@@ -358,7 +358,7 @@ fn joined(headers: Vec<(String, Vec<u8>)>) -> HashMap<String, String> {
 
 /// Messages as the bytes that they are.
 #[derive(Debug, Clone, Copy)]
-struct BytesCodec;
+pub(crate) struct BytesCodec;
 
 impl Codec for BytesCodec {
     type Encode = Bytes;
