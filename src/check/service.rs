@@ -108,7 +108,8 @@ impl Shared {
         asking: &Asking,
     ) -> Answer {
         if refused {
-            return self.refuse(body, asking);
+            let refusal = async { self.refuse(body, asking) };
+            return self.guarded(refusal, asking).await;
         }
         let mut judged = pin!(self.guarded(self.judged(body, asking), asking));
         // mostly it need not wait for anything

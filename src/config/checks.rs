@@ -30,7 +30,7 @@ pub struct ChecksConfig {
     /// The largest check; a larger one is denied.
     pub max_message: ByteSize,
     /// How much memory tokens may take that were verified before, so that each signature is
-    /// verified once; 0 remembers none. A token takes some 3 KiB.
+    /// verified once; `0B` remembers none. A token takes some 2 KiB.
     pub verified_tokens: ByteSize,
     /// The header of the answer that carries the decision id; `none` leaves it out.
     pub decision_header: String,
