@@ -19,7 +19,7 @@ use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
-use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
+use crate::catalog::sync::{BuildConfigured, CatalogSync};
 use crate::check::Checker;
 use crate::check::overload::Overload;
 use crate::check::service::{AuthorizationService, Shared};
@@ -30,13 +30,20 @@ use crate::config::reader::Reader;
 use crate::listener::accept::Incoming;
 use crate::listener::check::CheckServer;
 use crate::listener::health::Health;
-use crate::listener::{AdminListener, ListenerConfig, web};
+use crate::listener::{AdminListener, ListenerConfig, jwks, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
-use crate::snapshot::{Snapshot, SnapshotReader};
+use crate::snapshot::{Configured, Snapshot, SnapshotReader};
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::provider;
+use crate::upstream::provider::config::ProviderContext;
+use crate::upstream::provider::ishare::Parties;
+use crate::upstream::provider::service::ProviderServices;
+use crate::upstream::provider::signed::published::PublishedKeys;
+use crate::upstream::token_cache::TokenCache;
+use crate::upstream::token_refresh::TokenRefresh;
 use crate::usage::Recorder;
 
 /// The running process.
@@ -55,6 +62,8 @@ struct Parts {
     metrics: Metrics,
     key_sources: KeySources,
     verified_tokens: VerifiedTokens,
+    provider_tokens: TokenCache,
+    published_keys: PublishedKeys,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
     recorder: Recorder,
@@ -70,19 +79,32 @@ pub fn install_cryptography() {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
 
-/// Reads the catalog and builds the authenticators for the first time.
+/// Reads the catalog and builds authenticators and providers for the first time.
 ///
 /// # Errors
 /// Everything that is wrong ([`crate::problem::Problems`]).
 pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(CatalogSync, Snapshot)> {
-    let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
-        findings.within("authenticators", |findings| {
+    let build: BuildConfigured = Box::new(move |config, reader, findings| {
+        let authenticators = findings.within("authenticators", |findings| {
             let mut context = BuildContext {
                 reader,
                 findings,
                 lasting: &lasting,
             };
             build_all(&config.authenticators, &mut context)
+        });
+        let providers = findings.within("providers", |findings| {
+            let mut context = ProviderContext {
+                reader,
+                findings,
+                services: &lasting.providers,
+                parties: &lasting.parties,
+            };
+            provider::config::build_all(&config.providers, &mut context)
+        });
+        Some(Configured {
+            authenticators: authenticators?,
+            providers: providers?,
         })
     });
     Ok(CatalogSync::load_first(loaded, build)?)
@@ -105,11 +127,19 @@ impl App {
         let metrics = Metrics::new(clock.now());
         let key_sources = KeySources::online(tasks.clone(), readiness.clone());
         let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
+        let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
         let lasting = Lasting {
             clock: clock.clone(),
             key_sources: key_sources.clone(),
             verified_tokens: verified_tokens.clone(),
             failures: FailureBudget::new(&config.checks.failed_verifications),
+            providers: ProviderServices::online(
+                tasks.clone(),
+                provider_tokens.clone(),
+                clock.clone(),
+                metrics.clone(),
+            ),
+            parties: Parties::default(),
         };
         let (sync, first) = load_catalog(loaded, lasting)?;
         let (recorder, decision_log) =
@@ -125,6 +155,8 @@ impl App {
             metrics,
             key_sources,
             verified_tokens,
+            provider_tokens,
+            published_keys: PublishedKeys::default(),
             recorder,
             log_level,
             base,
@@ -190,13 +222,21 @@ impl App {
 }
 
 impl Parts {
-    /// The tasks beside those that start with what they serve: `decision_log` ([`App::start`]),
+    /// The tasks (`catalog_sync`, `token_refresh`, `catalog_metrics`) beside those that start with
+    /// what they serve: `decision_log` ([`App::start`]),
     /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
     /// ([`KeySources`]).
     fn start_tasks(&self) {
         Arc::clone(&self.sync)
             .watch(self.snapshots.clone(), &self.tasks)
             .keep();
+        let refresh = TokenRefresh::new(
+            self.snapshots.clone(),
+            self.provider_tokens.clone(),
+            self.published_keys.clone(),
+            &self.readiness,
+        );
+        self.tasks.streaming("token_refresh", refresh.run()).keep();
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
@@ -218,7 +258,9 @@ impl Parts {
         for (name, config) in &self.config.listeners {
             let limits = match config {
                 ListenerConfig::Check(listener) => listener.accept_limits(),
-                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => web::accept_limits(),
+                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
+                    web::accept_limits()
+                }
             };
             let name: Arc<str> = name.as_str().into();
             opened.push((
@@ -249,6 +291,11 @@ impl Parts {
         let tokens = self.verified_tokens.clone();
         self.metrics
             .before_each_scrape(move |metrics| metrics.set_verified_tokens(&tokens));
+        let (snapshots, tokens) = (self.snapshots.clone(), self.provider_tokens.clone());
+        self.metrics.before_each_scrape(move |metrics| {
+            metrics.set_providers(snapshots.current().providers());
+            metrics.set_provider_cache(&tokens);
+        });
     }
 
     fn serve(
@@ -283,6 +330,12 @@ impl Parts {
             }
             ListenerConfig::Observe(_) => {
                 let router = observe::router(self.readiness.clone(), self.metrics.clone());
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
+            }
+            ListenerConfig::Jwks(_) => {
+                let router = jwks::router(self.published_keys.clone());
                 self.tasks
                     .streaming(&format!("listener/{name}"), web_task(incoming, router))
                     .keep();
@@ -329,6 +382,7 @@ impl Parts {
             catalog_status: Arc::new(move || reporting::told(&*status.borrow())),
             problems: Arc::new(move || reporting::told(&problems.borrow().problems())),
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
+            provider_tokens: self.provider_tokens.clone(),
             log_level: self.log_level.clone(),
             nudge_reload: self.sync.nudger(),
         }

@@ -1,5 +1,5 @@
 //! Keeps the published snapshot in step with its files: the catalog's documents, the
-//! `authenticators` of the configuration and every file that these read are one revision.
+//! `authenticators` and `providers` of the configuration and every file that these read are one revision.
 //!
 //! A revision is built whole and published once. What is wrong is refused with the old kept: each
 //! source by itself, and the configuration by itself. Where two sources contradict, the one that
@@ -33,14 +33,15 @@ use crate::config::findings::Findings;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::problem::Problems;
-use crate::snapshot::{Authenticators, Snapshot, SnapshotReader};
+use crate::snapshot::{Configured, Snapshot, SnapshotReader};
 use crate::task::{Schedule, TaskGuard, Tasks};
 
-/// Builds the authenticators of a configuration, `anonymous` among them. It reads files and the
-/// environment through the reader alone, and puts what is wrong into the findings, with paths that
-/// begin with `authenticators`; none means that something is wrong.
-pub type BuildAuthenticators =
-    Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Option<Authenticators> + Send + Sync>;
+/// Builds what the reloadable sections of a configuration say: the authenticators, `anonymous`
+/// among them, and the providers. It reads files and the environment through the reader alone, and
+/// puts what is wrong into the findings, with paths that begin with the section; none means that
+/// something is wrong.
+pub type BuildConfigured =
+    Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Option<Configured> + Send + Sync>;
 
 /// What is published was read twice, this far apart, and was the same: a file that is being written
 /// in place, or a folder half way through a swap, is not what anybody meant.
@@ -71,7 +72,7 @@ impl CatalogSync {
     /// Everything that is wrong: at the start nothing is kept, so nothing may be.
     pub fn load_first(
         loaded: Loaded,
-        build: BuildAuthenticators,
+        build: BuildConfigured,
     ) -> Result<(Self, Snapshot), Problems> {
         let (state, snapshot) = State::load_first(loaded, build)?;
         let status = state.status();
