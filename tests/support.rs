@@ -29,6 +29,8 @@ pub(crate) mod envoy;
 pub(crate) mod http;
 #[path = "support/issuer.rs"]
 pub(crate) mod issuer;
+#[path = "support/keycloak.rs"]
+pub(crate) mod keycloak;
 #[path = "support/portcullis.rs"]
 pub(crate) mod portcullis;
 #[path = "support/process.rs"]

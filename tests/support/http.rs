@@ -132,6 +132,20 @@ pub(crate) fn get(
     raw_request(address, request_bytes("GET", host, target, headers))
 }
 
+/// Sends a POST request with a body over a new connection.
+pub(crate) fn post(
+    address: SocketAddr,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let length = body.len().to_string();
+    let headers = [headers, &[("content-length", length.as_str())]].concat();
+    let mut bytes = request_bytes("POST", &address.to_string(), target, &headers);
+    bytes.extend(body.as_bytes());
+    raw_request(address, bytes)
+}
+
 /// The bytes of a request without body. Nothing is escaped or checked.
 pub(crate) fn request_bytes(
     method: &str,
