@@ -141,6 +141,18 @@ impl Realm<'_> {
         access_token(&self.keycloak.post_form(&target, &form))
     }
 
+    /// What Keycloak says of a token (RFC 7662) to this client of the realm.
+    pub(crate) fn introspect(&self, token: &str, id: &str, secret: &str) -> Value {
+        let form = [
+            ("token", token),
+            ("client_id", id),
+            ("client_secret", secret),
+        ];
+        let realm = &self.name;
+        let target = format!("/realms/{realm}/protocol/openid-connect/token/introspect");
+        self.keycloak.post_form(&target, &form).json()
+    }
+
     /// Adds a signing key that is used from here on; the former one stays published.
     pub(crate) fn rotate(&self) {
         let key = json!({

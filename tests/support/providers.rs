@@ -17,6 +17,8 @@ use super::eventually;
 use super::http::{self, Answer, Request};
 use super::script::Stream;
 
+#[path = "providers/assertion.rs"]
+pub(crate) mod assertion;
 #[path = "providers/call.rs"]
 pub(crate) mod call;
 #[path = "providers/fault.rs"]

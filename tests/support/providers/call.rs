@@ -1,10 +1,10 @@
 //! One request to the fake provider, read as far as tests ask about it.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::Value;
+use base64::engine::general_purpose::STANDARD;
 
 use super::super::http::Request;
+use super::assertion::Assertion;
 
 /// Which of its services was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,10 @@ impl Call {
     /// Who asks, however it says so: basic authentication, `client_id`, the assertion's `sub`, or
     /// the certificate's name. Nothing of it is verified.
     pub(crate) fn client(&self) -> Option<String> {
-        let assertion = || self.assertion()?.1.get("sub")?.as_str().map(str::to_owned);
+        let assertion = || {
+            let claims = Assertion::unverified(self.field("client_assertion")?).claims;
+            claims.get("sub")?.as_str().map(str::to_owned)
+        };
         self.basic()
             .map(|(id, _)| id)
             .or_else(|| self.field("client_id").map(str::to_owned))
@@ -97,14 +100,13 @@ impl Call {
             .or_else(|| self.certificate.clone())
     }
 
-    /// Header and claims of the `client_assertion`, not verified.
-    pub(crate) fn assertion(&self) -> Option<(Value, Value)> {
-        let mut parts = self.field("client_assertion")?.split('.');
-        let mut part = || {
-            let bytes = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
-            serde_json::from_slice(&bytes).ok()
-        };
-        Some((part()?, part()?))
+    /// The `client_assertion`, verified by the certificate in it.
+    ///
+    /// # Panics
+    /// Where there is none, or it does not hold.
+    pub(crate) fn certified_assertion(&self) -> Assertion {
+        let assertion = self.field("client_assertion").expect("an assertion");
+        Assertion::signed_by_its_certificate(assertion)
     }
 
     /// What an honest token endpoint answers to the `number`th call: who asked for what stands in
