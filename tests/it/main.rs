@@ -27,6 +27,7 @@ mod faults;
 mod gate;
 mod golden;
 mod properties;
+mod providers;
 mod reload;
 mod routing;
 mod secrets;
