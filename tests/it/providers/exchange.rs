@@ -69,7 +69,7 @@ async fn a_callers_token_is_exchanged_by_the_fields_of_rfc_8693() {
     let answer = scene.ask(ask(&alice)).await;
     assert_eq!(
         token(&answer).as_deref(),
-        Some("Bearer token-1.backend.https___backend.example.a_b")
+        Some("Bearer token-1.gw.backend.https___backend.example.a_b")
     );
     let call = fake.last();
     for (name, value) in [

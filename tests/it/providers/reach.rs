@@ -101,7 +101,7 @@ async fn f27_a_proxy_is_asked_instead_of_the_server() {
             client_credentials(
                 &fake,
                 json!({
-                    "tokenUrl": "https://idp.test/token",
+                    "tokenUrl": "https://localhost/token",
                     "http": { "allowHttp": false, "ca": { "file": "ca" }, "proxy": proxy.url() },
                 }),
             ),
@@ -129,7 +129,7 @@ async fn f27_a_proxy_is_asked_instead_of_the_server() {
         )
         .start();
     scene.token("tunneled.example", "/").await;
-    assert_eq!(proxy.asked(), ["CONNECT idp.test:443 HTTP/1.1"]);
+    assert_eq!(proxy.asked(), ["CONNECT localhost:443 HTTP/1.1"]);
     assert_eq!(fake.last().basic().unwrap().1, SECRET);
     scene.token("plain.example", "/").await;
     assert_eq!(plain.last().request.target, "http://idp.test/token");
