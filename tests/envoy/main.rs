@@ -15,6 +15,7 @@ mod answers;
 mod drain;
 mod egress;
 mod hosts;
+mod outbound;
 mod paths;
 mod protocols;
 mod raw_headers;
