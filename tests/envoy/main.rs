@@ -16,6 +16,7 @@ mod drain;
 mod egress;
 mod hosts;
 mod outbound;
+mod partners;
 mod paths;
 mod protocols;
 mod raw_headers;
