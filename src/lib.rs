@@ -53,6 +53,7 @@ pub mod json;
 pub mod problem;
 pub mod readiness;
 pub mod secret;
+pub mod store;
 pub mod task;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod credentials;
 pub mod headers;
 pub mod mutations;
+pub mod provider;
 pub mod template;
 
 use crate::authorization::Permit;

@@ -1,0 +1,3 @@
+//! Where credentials for the upstream come from.
+
+pub mod token_urls;
