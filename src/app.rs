@@ -2,6 +2,7 @@
 //! which the process starts and ends. Nothing here decides about a request.
 
 mod reporting;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,6 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
+use crate::admin::fiware::config::FiwareConfig;
+use crate::admin::fiware::{FiwareState, ProviderRules};
 use crate::admin::{self, AdminState, observe};
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
@@ -34,6 +37,7 @@ use crate::listener::{AdminListener, ListenerConfig, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
 use crate::snapshot::{Snapshot, SnapshotReader};
+use crate::store::Store;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -55,6 +59,8 @@ struct Parts {
     metrics: Metrics,
     key_sources: KeySources,
     verified_tokens: VerifiedTokens,
+    store: Option<Store>,
+    clock: Clock,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
     recorder: Recorder,
@@ -70,11 +76,22 @@ pub fn install_cryptography() {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
 
-/// Reads the catalog and builds the authenticators for the first time.
+/// Reads the catalog and builds the authenticators for the first time, beside a server which may be
+/// using the same store.
 ///
 /// # Errors
 /// Everything that is wrong ([`crate::problem::Problems`]).
 pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(CatalogSync, Snapshot)> {
+    let store = store::open(&loaded, Store::read)?;
+    load_catalog_with(loaded, lasting, store.as_ref())
+}
+
+fn load_catalog_with(
+    loaded: Loaded,
+    lasting: Lasting,
+    store: Option<&Store>,
+) -> anyhow::Result<(CatalogSync, Snapshot)> {
+    let source = store::source(&loaded, store);
     let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
         findings.within("authenticators", |findings| {
             let mut context = BuildContext {
@@ -85,7 +102,7 @@ pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(Catalog
             build_all(&config.authenticators, &mut context)
         })
     });
-    Ok(CatalogSync::load_first(loaded, build)?)
+    Ok(CatalogSync::load_first(loaded, build, source)?)
 }
 
 impl App {
@@ -111,7 +128,8 @@ impl App {
             verified_tokens: verified_tokens.clone(),
             failures: FailureBudget::new(&config.checks.failed_verifications),
         };
-        let (sync, first) = load_catalog(loaded, lasting)?;
+        let store = store::open(&loaded, Store::open)?;
+        let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
         tasks.streaming("decision_log", decision_log.run()).keep();
@@ -125,9 +143,11 @@ impl App {
             metrics,
             key_sources,
             verified_tokens,
+            store,
             recorder,
             log_level,
             base,
+            clock: clock.clone(),
         };
         let addresses = parts.listen(Authorization::new(clock)).await?;
         parts.start_tasks();
@@ -276,7 +296,10 @@ impl Parts {
                 self.servers.run(&self.tasks, &name, served);
             }
             ListenerConfig::Admin(listener) => {
-                let router = admin::router(self.admin_state(), self.access(&name, &listener)?);
+                let fiware = listener.fiware.as_ref();
+                let fiware = fiware.and_then(|fiware| self.fiware_state(fiware));
+                let access = self.access(&name, &listener)?;
+                let router = admin::router(self.admin_state(), fiware, access);
                 self.tasks
                     .streaming(&format!("listener/{name}"), web_task(incoming, router))
                     .keep();
@@ -317,6 +340,22 @@ impl Parts {
         let token =
             token.with_context(|| format!("the token of listener `{name}` cannot be had"))?;
         Access::new(&listener.address, token.as_ref().map(AdminToken::new))
+    }
+
+    fn fiware_state(&self, fiware: &FiwareConfig) -> Option<FiwareState> {
+        let sync = Arc::clone(&self.sync);
+        Some(FiwareState {
+            store: self.store.clone()?,
+            source: fiware.source.as_str().into(),
+            snapshots: self.snapshots.clone(),
+            provider: Arc::new(|_| ProviderRules {
+                allows_token_url: true,
+                party: None,
+            }),
+            changed: Arc::new(move || sync.hurry()),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+        })
     }
 
     fn admin_state(&self) -> AdminState {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
+use crate::admin::fiware::config as fiware;
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
 use crate::catalog::build::Known;
@@ -34,6 +35,7 @@ use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
 use crate::listener::{ListenerConfig, check_listeners, default_listeners};
+use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::usage::decision_log::DecisionLogConfig;
 
@@ -54,6 +56,9 @@ pub struct Config {
     pub authenticators: BTreeMap<String, AuthenticatorConfig>,
     /// Where the catalog comes from.
     pub catalog: CatalogConfig,
+    /// Where what the admin API writes is kept.
+    #[schemars(default)]
+    pub store: Option<StoreConfig>,
     /// The record of decisions.
     #[schemars(default)]
     pub decision_log: DecisionLogConfig,
@@ -63,11 +68,12 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 6] = [
+pub const SECTIONS: [&str; 7] = [
     "listeners",
     "checks",
     "authenticators",
     "catalog",
+    "store",
     "decisionLog",
     "telemetry",
 ];
@@ -82,6 +88,7 @@ impl Default for Config {
             checks: ChecksConfig::default(),
             authenticators: BTreeMap::new(),
             catalog: CatalogConfig::default(),
+            store: None,
             decision_log: DecisionLogConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
@@ -105,6 +112,10 @@ impl Config {
             check_all(&self.authenticators, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));
+        if let Some(store) = &self.store {
+            findings.within("store", |findings| store.check(findings));
+        }
+        fiware::check(self, findings);
         findings.within("decisionLog", |findings| self.decision_log.check(findings));
         findings.within("telemetry", |findings| self.telemetry.check(findings));
     }
@@ -182,6 +193,7 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                     config.authenticators = map.next_value_seed(TaggedMap::new(section, self.0))?;
                 }
                 "catalog" => config.catalog = map.next_value()?,
+                "store" => config.store = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,
                 "telemetry" => config.telemetry = map.next_value()?,
                 other => return Err(A::Error::unknown_field(other, &SECTIONS)),

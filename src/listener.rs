@@ -16,6 +16,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::fiware::config::FiwareConfig;
 use crate::catalog::model::Direction;
 use crate::config::findings::Findings;
 use crate::config::value::{HumanDuration, SecretSource};
@@ -67,6 +68,8 @@ pub struct AdminListener {
     pub address: ListenAddress,
     /// The bearer token that every request must carry; needed beyond loopback.
     pub token: Option<SecretSource>,
+    /// Serves FIWARE's management API too. The token is always needed then.
+    pub fiware: Option<FiwareConfig>,
 }
 
 /// Answers `/livez`, `/readyz` and `/metrics`, over HTTP.
@@ -118,6 +121,7 @@ impl Default for AdminListener {
         Self {
             address: ListenAddress::loopback(9002),
             token: None,
+            fiware: None,
         }
     }
 }
@@ -243,6 +247,8 @@ impl AdminListener {
     fn check(&self, findings: &mut Findings) {
         if self.token.is_none() && !self.address.is_local() {
             findings.wrong("token", "is needed where the address is not loopback");
+        } else if self.token.is_none() && self.fiware.is_some() {
+            findings.wrong("token", "is needed with `fiware`, also on loopback");
         }
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch as channel};
 use tokio::time::Instant;
 
+use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::pace::Pace;
 use crate::catalog::sync::state::{Look, State};
 pub use crate::catalog::sync::status::{
@@ -62,18 +63,20 @@ pub struct CatalogSync {
     state: Mutex<State>,
     status: channel::Sender<CatalogStatus>,
     nudge: Arc<Notify>,
+    hurry: Arc<Notify>,
 }
 
 impl CatalogSync {
-    /// Reads everything for the first time.
+    /// Reads everything for the first time; `store` is what a source of type store reads.
     ///
     /// # Errors
     /// Everything that is wrong: at the start nothing is kept, so nothing may be.
     pub fn load_first(
         loaded: Loaded,
         build: BuildAuthenticators,
+        store: Option<StoreSource>,
     ) -> Result<(Self, Snapshot), Problems> {
-        let (state, snapshot) = State::load_first(loaded, build)?;
+        let (state, snapshot) = State::load_first(loaded, build, store)?;
         let status = state.status();
         tracing::info!(
             revision = status.revision,
@@ -85,6 +88,7 @@ impl CatalogSync {
             status: channel::Sender::new(status),
             state: Mutex::new(state),
             nudge: Arc::default(),
+            hurry: Arc::default(),
         };
         Ok((sync, snapshot))
     }
@@ -132,6 +136,13 @@ impl CatalogSync {
         Arc::clone(&self.nudge)
     }
 
+    /// Makes the task look at everything now, whatever the last looks found: for changes that are no
+    /// mere suspicion.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+        self.nudge.notify_one();
+    }
+
     /// What is known now.
     #[must_use]
     pub fn status(&self) -> CatalogStatus {
@@ -175,7 +186,10 @@ struct Run {
 impl Run {
     async fn reload(self) -> anyhow::Result<()> {
         let wait = self.pace_locked().wait(Instant::now());
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.sync.hurry.notified() => {}
+        }
         let before = self.sync.status();
         self.look_until_settled().await?;
         let now = self.sync.status();

@@ -51,12 +51,16 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         let Some(code) = error.sqlite_error_code() else {
-            return match error {
+            let is_unreadable = matches!(
+                error,
                 Error::FromSqlConversionFailure(..)
-                | Error::InvalidColumnType(..)
-                | Error::IntegralValueOutOfRange(..)
-                | Error::Utf8Error(..) => Self::Damaged(text),
-                _ => Self::Other(error),
+                    | Error::InvalidColumnType(..)
+                    | Error::IntegralValueOutOfRange(..)
+            );
+            return if is_unreadable {
+                Self::Damaged(text)
+            } else {
+                Self::Other(error)
             };
         };
         if code == ErrorCode::DatabaseCorrupt || code == ErrorCode::NotADatabase {

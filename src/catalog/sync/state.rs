@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
+use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::BuildAuthenticators;
 use crate::catalog::sync::parts::{PartState, Published, Refusals};
 use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent, read_digest};
@@ -16,6 +17,7 @@ use crate::catalog::sync::status::{
 };
 use crate::config::RELOADED_SECTION;
 use crate::config::load::{ConfigOrigin, Loaded};
+use crate::config::sources::SourceType;
 use crate::problem::Problems;
 use crate::secret::hexadecimal;
 use crate::snapshot::Snapshot;
@@ -51,6 +53,7 @@ impl State {
     pub(super) fn load_first(
         loaded: Loaded,
         build_authenticators: BuildAuthenticators,
+        store: Option<StoreSource>,
     ) -> Result<(Self, Snapshot), Problems> {
         let mut problems = Problems::new();
         let authenticators =
@@ -58,7 +61,7 @@ impl State {
                 .map_err(|found| problems.extend(found));
         let mut sources = Vec::new();
         let mut unread = Problems::new();
-        for (name, place) in places(&loaded) {
+        for (name, place) in places(&loaded, store.as_ref()) {
             match place.read().map(|files| files.parse_each(&name)) {
                 Ok((documents, found)) => {
                     unread.extend(found);
@@ -361,11 +364,17 @@ impl State {
 }
 
 /// The name and place of each source.
-fn places(loaded: &Loaded) -> Vec<(Arc<str>, Place)> {
+fn places(loaded: &Loaded, store: Option<&StoreSource>) -> Vec<(Arc<str>, Place)> {
     let sources = loaded.config.catalog.sources.iter().map(|source| {
-        let place = match &loaded.origin {
-            ConfigOrigin::File { .. } => Place::Files(loaded.base().join(&source.path)),
-            ConfigOrigin::CommandLine { catalog } => Place::Memory(catalog.clone()),
+        let place = match (&loaded.origin, source.kind, store) {
+            (ConfigOrigin::CommandLine { catalog }, _, _) => Place::Memory(catalog.clone()),
+            (ConfigOrigin::File { .. }, SourceType::Store, Some(store)) => {
+                Place::Store(store.clone())
+            }
+            // without a store, a source of that type is refused by the configuration
+            (ConfigOrigin::File { .. }, SourceType::File | SourceType::Store, _) => {
+                Place::Files(loaded.base().join(&source.path))
+            }
         };
         (source.name.as_str().into(), place)
     });
