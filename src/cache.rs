@@ -76,6 +76,27 @@ impl<V> Cache<V> {
         }
     }
 
+    /// Forgets the value under `key`.
+    pub fn remove(&self, key: KeyedDigest) {
+        if let Some(cache) = &self.0 {
+            cache.remove(&key);
+        }
+    }
+
+    /// Forgets `value`, if it is still what is kept under `key`.
+    pub fn remove_same(&self, key: KeyedDigest, value: &Arc<V>) {
+        if let Some(cache) = &self.0 {
+            cache.remove_if(&key, |entry| Arc::ptr_eq(&entry.value, value));
+        }
+    }
+
+    /// Everything that is kept; what is added meanwhile may be missing.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(KeyedDigest, Arc<V>)> {
+        let entries = self.0.iter().flat_map(|cache| cache.iter());
+        entries.map(|(key, entry)| (key, entry.value)).collect()
+    }
+
     /// How many values are kept.
     #[must_use]
     pub fn len(&self) -> usize {

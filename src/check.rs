@@ -67,6 +67,11 @@ impl Asking {
     fn left(&self) -> Duration {
         self.budget.saturating_sub(self.started.elapsed())
     }
+
+    /// Until when a stage may wait for something: what it says then is still told in time.
+    fn until(&self) -> Instant {
+        self.started + self.budget.mul_f32(0.9)
+    }
 }
 
 /// A decision about a request, and the route that it was made for where one was found.
@@ -122,10 +127,11 @@ impl Checker {
         &self,
         route: &Route<'s>,
         request: &DownstreamRequest,
+        asking: &Asking,
     ) -> Result<Grant<'s>, Stop> {
         let caller = authenticate(route, request).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
-        augment(route, request, permit).await
+        augment(route, request, permit, asking.until()).await
     }
 
     async fn in_time<'s>(
@@ -134,7 +140,7 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Decision<'s> {
-        match within(asking.left(), pin!(self.line(route, request))).await {
+        match within(asking.left(), pin!(self.line(route, request, asking))).await {
             Some(Ok(grant)) => Decision::Allow(grant),
             Some(Err(stop)) => stop.into(),
             None => {

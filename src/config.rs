@@ -1,7 +1,7 @@
 //! The configuration of the process: one YAML file, read whole or refused whole.
 //!
 //! Each part declares its own section beside its code; this module composes them and checks what
-//! concerns several. `authenticators` and the files of secrets reload together with the catalog;
+//! concerns several. `authenticators`, `providers` and the files of secrets reload together with the catalog;
 //! the other sections need a restart. What applications may do is not configured here: that is the
 //! catalog.
 
@@ -34,9 +34,11 @@ use crate::config::findings::Findings;
 use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
-use crate::listener::{ListenerConfig, check_listeners, default_listeners};
+use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
+use crate::upstream::provider;
+use crate::upstream::provider::config::ProviderConfig;
 use crate::usage::decision_log::DecisionLogConfig;
 
 /// The operator's file.
@@ -54,6 +56,10 @@ pub struct Config {
     /// Api to be used. This section reloads.
     #[schemars(default)]
     pub authenticators: BTreeMap<String, AuthenticatorConfig>,
+    /// Where upstream credentials come from, by name. An Api uses one by naming it. This section
+    /// reloads.
+    #[schemars(default)]
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Where the catalog comes from.
     pub catalog: CatalogConfig,
     /// Where what the admin API writes is kept.
@@ -68,18 +74,19 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 7] = [
+pub const SECTIONS: [&str; 8] = [
     "listeners",
     "checks",
     "authenticators",
+    "providers",
     "catalog",
     "store",
     "decisionLog",
     "telemetry",
 ];
 
-/// The section that reloads.
-pub const RELOADED_SECTION: &str = "authenticators";
+/// The sections that reload.
+pub const RELOADED_SECTIONS: [&str; 2] = ["authenticators", "providers"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -87,6 +94,7 @@ impl Default for Config {
             listeners: default_listeners(),
             checks: ChecksConfig::default(),
             authenticators: BTreeMap::new(),
+            providers: BTreeMap::new(),
             catalog: CatalogConfig::default(),
             store: None,
             decision_log: DecisionLogConfig::default(),
@@ -103,6 +111,7 @@ impl Config {
                 check_name(name, findings);
             }
             check_listeners(&self.listeners, findings);
+            check_peers(&self.listeners, !self.providers.is_empty(), findings);
         });
         findings.within("checks", |findings| self.checks.check(findings));
         findings.within("authenticators", |findings| {
@@ -110,6 +119,12 @@ impl Config {
                 check_name(name, findings);
             }
             check_all(&self.authenticators, findings);
+        });
+        findings.within("providers", |findings| {
+            for name in self.providers.keys() {
+                check_name(name, findings);
+            }
+            provider::config::check_all(&self.providers, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));
         if let Some(store) = &self.store {
@@ -137,7 +152,13 @@ impl Config {
         let key_places = self.authenticators.iter();
         let key_places =
             key_places.map(|(name, config)| (name.as_str().into(), config.key_places()));
+        let tokens = self.authenticators.iter();
+        let tokens = tokens.filter(|(_, config)| config.verifies_tokens());
+        let providers = self.providers.iter();
+        let providers = providers.map(|(name, config)| (name.as_str().into(), config.abilities()));
         Known {
+            token_authenticators: tokens.map(|(name, _)| name.as_str().into()).collect(),
+            providers: providers.collect(),
             key_places: key_places.collect(),
             authenticators,
             token_subscriptions: token_subscriptions.collect(),
@@ -191,6 +212,9 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                 "checks" => config.checks = map.next_value()?,
                 "authenticators" => {
                     config.authenticators = map.next_value_seed(TaggedMap::new(section, self.0))?;
+                }
+                "providers" => {
+                    config.providers = map.next_value_seed(TaggedMap::new(section, self.0))?;
                 }
                 "catalog" => config.catalog = map.next_value()?,
                 "store" => config.store = map.next_value()?,

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The longest header value that we emit, in bytes.
-pub const MAX_VALUE_BYTES: usize = 8 * 1024;
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 /// The longest header name that we emit, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 
@@ -48,6 +48,9 @@ pub enum HeaderError {
     /// The name is empty.
     #[error("a header name cannot be empty")]
     EmptyName,
+    /// The value is empty, where it must not be.
+    #[error("the header's value is empty")]
+    Empty,
     /// The name is no token.
     #[error("a header name has letters, digits and !#$%&'*+-.^_`|~ only")]
     NotAToken,

@@ -1,16 +1,23 @@
-//! The one way to get a client for HTTP: short time-outs, no redirects, no proxy, a cap on bodies.
+//! The one way to get a client for HTTP: short time-outs, no redirects, a cap on bodies, nothing
+//! decompressed.
 //!
 //! Not for the request path: what fetches is a task. An error names neither address nor query, as
 //! both may hold a secret; whoever logs it knows what it asked for.
 
+pub mod config;
+
 use std::error::Error as _;
+use std::fmt;
 use std::time::Duration;
 
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::redirect::Policy;
+use reqwest::{Certificate, Identity, Proxy};
 use serde_json::Value;
 use url::Url;
 
 use crate::json;
+use crate::secret::Secret;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,6 +33,59 @@ pub enum Schemes {
     Https,
     /// `http` too, where the configuration says so.
     HttpsAndHttp,
+}
+
+/// How a client reaches servers.
+#[derive(Debug)]
+pub struct Reach {
+    /// To which addresses.
+    pub schemes: Schemes,
+    /// How long a request may take with its answer.
+    pub timeout: Duration,
+    /// The certificates (PEM) that servers are verified with, instead of the system's.
+    pub roots: Option<Vec<u8>>,
+    /// The certificate chain and private key (PEM) that we show.
+    pub identity: Option<Secret<Vec<u8>>>,
+    /// The proxy that is asked instead of the server.
+    pub proxy: Option<Url>,
+}
+
+/// A request.
+pub struct HttpRequest {
+    /// Its method.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// Its headers; values may be secret.
+    pub headers: HeaderMap,
+    /// Its body, which may be secret; none where it is empty.
+    pub body: Secret<Vec<u8>>,
+}
+
+/// The answer to a request, whatever its status.
+pub struct HttpAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, which may be secret.
+    pub body: Secret<Vec<u8>>,
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HttpAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAnswer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is no answer.
@@ -49,27 +109,49 @@ pub enum HttpError {
 }
 
 impl HttpClient {
-    /// A client for addresses of these schemes.
+    /// A client for addresses of these schemes, with the system's certificates and short time-outs.
     ///
     /// # Errors
     /// Where the system's certificates cannot be read.
     pub fn new(schemes: Schemes) -> Result<Self, HttpError> {
+        Self::with(&Reach {
+            schemes,
+            timeout: TOTAL_TIMEOUT,
+            roots: None,
+            identity: None,
+            proxy: None,
+        })
+    }
+
+    /// A client that reaches servers in this way.
+    ///
+    /// # Errors
+    /// Where certificates or the key cannot be read.
+    pub fn with(reach: &Reach) -> Result<Self, HttpError> {
+        let client = |error| HttpError::Client(causes(error));
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the place that makes clients"
         )]
         let builder = reqwest::Client::builder();
-        builder
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
+        let mut builder = builder
+            .connect_timeout(CONNECT_TIMEOUT.min(reach.timeout))
+            .timeout(reach.timeout)
             .redirect(Policy::none())
             .no_proxy()
             .referer(false)
-            .https_only(schemes == Schemes::Https)
-            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(|error| HttpError::Client(causes(error)))
+            .https_only(reach.schemes == Schemes::Https)
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+        if let Some(roots) = &reach.roots {
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(roots).map_err(client)?);
+        }
+        if let Some(identity) = &reach.identity {
+            builder = builder.identity(Identity::from_pem(identity.expose()).map_err(client)?);
+        }
+        if let Some(proxy) = &reach.proxy {
+            builder = builder.proxy(Proxy::all(proxy.clone()).map_err(client)?);
+        }
+        builder.build().map(Self).map_err(client)
     }
 
     /// Gets the JSON document at `url`, which has `limit` bytes at most.
@@ -78,19 +160,71 @@ impl HttpClient {
     /// Where there is no such document, or none in time.
     pub async fn get_json(&self, url: &Url, limit: usize) -> Result<Value, HttpError> {
         let request = self.0.get(url.clone()).header("accept", "application/json");
-        let mut response = request.send().await.map_err(transport)?;
-        if response.status() != http::StatusCode::OK {
+        let response = request.send().await.map_err(transport)?;
+        if response.status() != StatusCode::OK {
             return Err(HttpError::Status(response.status().as_u16()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(transport)? {
-            if body.len() + chunk.len() > limit {
-                return Err(HttpError::TooLarge(limit));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        json::parse(&body).map_err(|error| HttpError::NotJson(error.to_string()))
+        let body = read(response, limit).await?;
+        json::parse(body.expose()).map_err(|error| HttpError::NotJson(error.to_string()))
     }
+
+    /// Sends `request` and reads the answer, whose body has `limit` bytes at most. Where the
+    /// connection is cut before an answer came, the request is sent once more.
+    ///
+    /// # Errors
+    /// Where there is no whole answer in time.
+    pub async fn send(&self, request: &HttpRequest, limit: usize) -> Result<HttpAnswer, HttpError> {
+        let response = match self.send_once(request).await {
+            Err(error) if is_cut(&error) => self.send_once(request).await,
+            sent => sent,
+        };
+        let response = response.map_err(transport)?;
+        Ok(HttpAnswer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: read(response, limit).await?,
+        })
+    }
+
+    async fn send_once(&self, request: &HttpRequest) -> Result<reqwest::Response, reqwest::Error> {
+        self.0
+            .request(request.method.clone(), request.url.clone())
+            .headers(request.headers.clone())
+            .body(request.body.expose().clone())
+            .send()
+            .await
+    }
+}
+
+/// Reads a body of `limit` bytes at most.
+async fn read(mut response: reqwest::Response, limit: usize) -> Result<Secret<Vec<u8>>, HttpError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > limit {
+            return Err(HttpError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Secret::new(body))
+}
+
+/// Whether the connection ended before an answer began, as one does that the server closed while
+/// it was idle.
+fn is_cut(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            return error.is_incomplete_message();
+        }
+        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+            return matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+            );
+        }
+        source = cause.source();
+    }
+    false
 }
 
 fn transport(error: reqwest::Error) -> HttpError {

@@ -48,11 +48,13 @@ pub mod telemetry;
 
 pub mod cache;
 pub mod clock;
+pub mod fetch;
 pub mod http_client;
 pub mod json;
 pub mod problem;
 pub mod readiness;
 pub mod secret;
+pub mod signing;
 pub mod store;
 pub mod task;
 

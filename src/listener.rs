@@ -8,6 +8,7 @@ pub mod address;
 pub mod check;
 pub mod connection;
 pub mod health;
+pub mod jwks;
 pub mod web;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub enum ListenerConfig {
     Admin(AdminListener),
     /// Answers `/livez`, `/readyz` and `/metrics`.
     Observe(ObserveListener),
+    /// Answers the public keys of `signed` providers.
+    Jwks(JwksListener),
 }
 
 /// Answers the checks of Envoy, over gRPC.
@@ -58,6 +61,17 @@ pub struct CheckListener {
     pub max_connection_age_grace: HumanDuration,
     /// Whether it describes its protocol by gRPC server reflection.
     pub reflection: bool,
+    /// Who may ask. Needed beyond loopback where any provider is configured: whoever can ask is
+    /// given tokens.
+    pub peers: Option<PeersConfig>,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum PeersConfig {
+    /// Whoever can connect. The text says why that is safe, for those who read the configuration.
+    Any(String),
 }
 
 /// Answers the admin API, over HTTP.
@@ -78,6 +92,23 @@ pub struct AdminListener {
 pub struct ObserveListener {
     /// Where it listens: `host:port`, or `unix:/path`.
     pub address: ListenAddress,
+}
+
+/// Answers the public keys of `signed` providers, over HTTP: `/.well-known/jwks.json` those of all,
+/// `/{provider}/jwks.json` those of one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct JwksListener {
+    /// Where it listens: `host:port`, or `unix:/path`.
+    pub address: ListenAddress,
+}
+
+impl Default for JwksListener {
+    fn default() -> Self {
+        Self {
+            address: ListenAddress::loopback(9004),
+        }
+    }
 }
 
 /// Which Apis a listener serves.
@@ -112,6 +143,7 @@ impl Default for CheckListener {
             max_connection_age: HumanDuration(Duration::from_secs(30 * 60)),
             max_connection_age_grace: HumanDuration(Duration::from_secs(30)),
             reflection: false,
+            peers: None,
         }
     }
 }
@@ -168,13 +200,36 @@ pub fn check_listeners(listeners: &BTreeMap<String, ListenerConfig>, findings: &
     }
 }
 
+/// The shortest text that says why something is safe.
+const SHORTEST_REASON: usize = 10;
+
+/// Finds check listeners beyond loopback that would hand out tokens to whoever can connect.
+pub fn check_peers(
+    listeners: &BTreeMap<String, ListenerConfig>,
+    has_providers: bool,
+    findings: &mut Findings,
+) {
+    for (name, listener) in listeners {
+        if let ListenerConfig::Check(listener) = listener
+            && has_providers
+            && !listener.address.is_local()
+            && listener.peers.is_none()
+        {
+            findings.wrong(
+                &format!("{name}.peers"),
+                "is needed beyond loopback, as whoever can ask is given the tokens of `providers`: write `peers: { any: \"why this is safe\" }`",
+            );
+        }
+    }
+}
+
 impl ListenerConfig {
     /// Finds what is wrong.
     pub fn check(&self, findings: &mut Findings) {
         match self {
             Self::Check(listener) => listener.check(findings),
             Self::Admin(listener) => listener.check(findings),
-            Self::Observe(_) => {}
+            Self::Observe(_) | Self::Jwks(_) => {}
         }
     }
 
@@ -185,6 +240,7 @@ impl ListenerConfig {
             Self::Check(listener) => &listener.address,
             Self::Admin(listener) => &listener.address,
             Self::Observe(listener) => &listener.address,
+            Self::Jwks(listener) => &listener.address,
         }
     }
 }
@@ -233,6 +289,11 @@ impl CheckListener {
             if duration.0.is_zero() {
                 findings.wrong(path, "must be longer than nothing");
             }
+        }
+        if let Some(PeersConfig::Any(why)) = &self.peers
+            && why.trim().len() < SHORTEST_REASON
+        {
+            findings.wrong("peers.any", "must say in words why any peer may ask");
         }
         if !self.address.is_local() {
             findings.warn(
@@ -308,7 +369,7 @@ mod tests {
             r#"{"type":"check","adress":"127.0.0.1:1"}"#,
             r#"{"type":"observe","token":{"env":"T"}}"#,
             r#"{"type":"admin","token":"inline"}"#,
-            r#"{"type":"jwks"}"#,
+            r#"{"type":"keys"}"#,
             r#"{"address":"127.0.0.1:1"}"#,
             r#"{"type":"check","address":"9001"}"#,
         ] {

@@ -16,6 +16,7 @@ use crate::check::request::{DownstreamRequest, without_parameters};
 use crate::check::response::ApiAnswers;
 use crate::snapshot::{Admission, PreparedApi, Snapshot};
 use crate::upstream::mutations::PreparedMutations;
+use crate::upstream::provide::PreparedCredential;
 use crate::usage::PermitCounter;
 
 /// What a listener lets pass without a permit, and which Apis it serves.
@@ -269,6 +270,12 @@ impl<'s> Route<'s> {
     #[must_use]
     pub fn credential_places(&self) -> &'s [CredentialPlace] {
         self.prepared.places()
+    }
+
+    /// The credentials that its Api's upstream sees.
+    #[must_use]
+    pub fn credentials(&self) -> &'s [PreparedCredential] {
+        self.prepared.credentials()
     }
 
     /// Counts the permitted checks of its Api.

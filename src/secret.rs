@@ -89,6 +89,12 @@ impl KeyedDigest {
         }
         Self(hasher.finish128().as_u128())
     }
+
+    /// Its bytes, to make other digests of.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_le_bytes()
+    }
 }
 
 impl fmt::Debug for KeyedDigest {

@@ -15,6 +15,8 @@ use crate::catalog::model::{Api, ApiIndex, OperationIndex};
 use crate::check::response::ApiAnswers;
 use crate::secret::hexadecimal;
 use crate::upstream::mutations::{OwnedHeaders, PreparedMutations};
+use crate::upstream::provide::PreparedCredential;
+use crate::upstream::provider::Providers;
 use crate::usage::PermitCounter;
 
 /// The authenticators of the configuration, by name; `anonymous` is always among them.
@@ -27,6 +29,16 @@ pub struct Snapshot {
     catalog: Catalog,
     apis: Vec<PreparedApi>,
     owned: OwnedHeaders,
+    providers: Providers,
+}
+
+/// What the configuration builds beside the catalog.
+#[derive(Debug, Clone, Default)]
+pub struct Configured {
+    /// The authenticators.
+    pub authenticators: Authenticators,
+    /// The providers.
+    pub providers: Providers,
 }
 
 /// Which state it is: a digest of every document and of the reloadable configuration.
@@ -40,6 +52,7 @@ pub struct PreparedApi {
     /// For the operations that have authenticators of their own.
     operations: Vec<Option<Admission>>,
     mutations: PreparedMutations,
+    credentials: Vec<PreparedCredential>,
     places: Vec<CredentialPlace>,
     permits: PermitCounter,
 }
@@ -54,10 +67,14 @@ pub struct Admission {
 }
 
 impl Snapshot {
-    /// Prepares `catalog` for the stages. Every authenticator that an Api names is in
-    /// `authenticators` ([`crate::catalog::build`] has checked that).
+    /// Prepares `catalog` for the stages. Every authenticator and provider that an Api names is in
+    /// `configured` ([`crate::catalog::build`] has checked that).
     #[must_use]
-    pub fn new(revision: Revision, catalog: Catalog, authenticators: &Authenticators) -> Self {
+    pub fn new(revision: Revision, catalog: Catalog, configured: &Configured) -> Self {
+        let Configured {
+            authenticators,
+            providers,
+        } = configured;
         let named = |names: &[Arc<str>]| -> Vec<Arc<Authenticator>> {
             names
                 .iter()
@@ -74,6 +91,7 @@ impl Snapshot {
                 operations
                     .map(|operation| operation.authenticators.as_deref().map(admission))
                     .collect(),
+                providers,
             )
         });
         let apis = apis.collect();
@@ -82,6 +100,7 @@ impl Snapshot {
             owned: OwnedHeaders::of(&catalog),
             apis,
             catalog,
+            providers: providers.clone(),
         }
     }
 
@@ -95,6 +114,21 @@ impl Snapshot {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The providers.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// The credentials of every Api's upstream.
+    pub fn credentials(&self) -> impl Iterator<Item = (&Api, &PreparedCredential)> {
+        let apis = self.catalog.apis().iter().zip(&self.apis);
+        apis.flat_map(|(api, prepared)| {
+            let credentials = prepared.credentials.iter();
+            credentials.map(move |credential| (api, credential))
+        })
     }
 
     /// The headers that are ours.
@@ -111,7 +145,12 @@ impl Snapshot {
 }
 
 impl PreparedApi {
-    fn new(api: &Api, admission: Admission, operations: Vec<Option<Admission>>) -> Self {
+    fn new(
+        api: &Api,
+        admission: Admission,
+        operations: Vec<Option<Admission>>,
+        providers: &Providers,
+    ) -> Self {
         let mut places: Vec<CredentialPlace> = Vec::new();
         for admission in std::iter::once(&admission).chain(operations.iter().flatten()) {
             let asked = admission.authenticators.iter();
@@ -125,6 +164,12 @@ impl PreparedApi {
             admission,
             operations,
             mutations: PreparedMutations::of(api),
+            credentials: api
+                .upstream
+                .credentials
+                .iter()
+                .filter_map(|rule| PreparedCredential::of(rule, providers))
+                .collect(),
             places,
             permits: PermitCounter::default(),
         }
@@ -134,6 +179,12 @@ impl PreparedApi {
     #[must_use]
     pub fn permits(&self) -> &PermitCounter {
         &self.permits
+    }
+
+    /// The credentials that its upstream sees.
+    #[must_use]
+    pub fn credentials(&self) -> &[PreparedCredential] {
+        &self.credentials
     }
 
     /// Every place where an authenticator of the Api or of one of its operations looks.
@@ -239,7 +290,7 @@ mod tests {
     fn a_snapshot_stays_whole_until_its_last_check_is_done_and_it_is_swept() {
         let snapshot = |revision: u8| {
             let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
-            Snapshot::new(Revision::new(&[revision]), empty, &Authenticators::new())
+            Snapshot::new(Revision::new(&[revision]), empty, &Configured::default())
         };
         let reader = SnapshotReader::new(snapshot(1));
         let under_way = reader.current();

@@ -8,8 +8,13 @@
 mod credentials;
 pub mod headers;
 pub mod mutations;
+pub mod provide;
 pub mod provider;
 pub mod template;
+pub mod token_cache;
+pub mod token_refresh;
+
+use std::time::Instant;
 
 use crate::authorization::Permit;
 use crate::check::decision::Stop;
@@ -17,6 +22,8 @@ use crate::check::exemption::Exemption;
 use crate::check::request::DownstreamRequest;
 use crate::routing::Route;
 use crate::upstream::mutations::Mutations;
+use crate::upstream::provide::provide;
+use crate::upstream::provider::service::TokenOutcome;
 use crate::usage::CallerRecord;
 
 /// Leave to pass, with what changes on the way.
@@ -25,6 +32,7 @@ pub struct Grant<'s> {
     ground: Ground,
     mutations: Mutations<'s>,
     permit: Option<Permit<'s>>,
+    token: Option<TokenOutcome>,
 }
 
 /// Why a request may pass.
@@ -44,6 +52,7 @@ impl<'s> Grant<'s> {
             ground: Ground::Exempt(exemption),
             mutations,
             permit: None,
+            token: None,
         }
     }
 
@@ -59,6 +68,12 @@ impl<'s> Grant<'s> {
         &self.mutations
     }
 
+    /// How its need for a provider's token was met, where it had any.
+    #[must_use]
+    pub fn token(&self) -> Option<TokenOutcome> {
+        self.token
+    }
+
     /// Who called.
     #[must_use]
     pub fn caller(&self) -> CallerRecord<&str> {
@@ -71,16 +86,23 @@ fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Makes the changes for the upstream.
+/// Makes the changes for the upstream; a token that is not there yet is waited for, `until` at most.
 ///
 /// # Errors
-/// `credential_invalid` where a claim that a header needs cannot stand in one.
+/// `credential_invalid` where a claim that a header needs cannot stand in one;
+/// `dependency_unavailable` where a provider's token cannot be had.
 pub async fn augment<'s>(
     route: &Route<'s>,
     request: &DownstreamRequest,
     permit: Permit<'s>,
+    until: Instant,
 ) -> Result<Grant<'s>, Stop> {
-    let mutations = headers::mutate(route, request, &permit)?;
+    let mut mutations = headers::mutate(route, request, &permit)?;
+    let token = if route.credentials().is_empty() {
+        None
+    } else {
+        provide(route, request, &permit, &mut mutations, until.into()).await?
+    };
     tracing::trace!(
         target: "portcullis::explain",
         stage = "augment",
@@ -92,5 +114,6 @@ pub async fn augment<'s>(
         ground: Ground::Permit,
         mutations,
         permit: Some(permit),
+        token,
     })
 }

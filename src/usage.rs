@@ -19,6 +19,7 @@ use crate::routing::Route;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sharded::ShardedCounter;
 use crate::upstream::Ground;
+use crate::upstream::provider::service::TokenOutcome;
 use crate::usage::decision_log::{DecisionLog, DecisionLogConfig};
 
 /// The id of one decision: in a header of the answer, in Envoy's metadata and in the decision log.
@@ -75,6 +76,8 @@ pub struct Record<T> {
     pub operation: Option<T>,
     /// Who called, where that was verified.
     pub caller: CallerRecord<T>,
+    /// How the need for a provider's token was met, where there was one.
+    pub token: Option<TokenOutcome>,
     /// Whether the Api only watches and the answer was an allow.
     pub shadow: bool,
     /// What was asked about.
@@ -172,6 +175,11 @@ impl<'a> Record<&'a str> {
             api: route.map(|route| route.api.id.as_str()),
             operation: operation.map(|operation| &*operation.path.text),
             caller,
+            token: match decision {
+                Decision::Allow(grant) => grant.token(),
+                Decision::Deny(_) => None,
+                Decision::Fail(fault) => fault.token(),
+            },
             shadow: false,
             request: None,
             duration: Duration::ZERO,
@@ -197,6 +205,7 @@ impl<'a> Record<&'a str> {
                 .application
                 .map(|application| ("application", application)),
             self.caller.plan.map(|plan| ("plan", plan)),
+            self.token.map(|token| ("provider_token", token.name())),
         ]
         .into_iter()
         .flatten()
@@ -216,6 +225,7 @@ impl<'a> Record<&'a str> {
             api: own(self.api),
             operation: own(self.operation),
             caller: self.caller.to_owned(),
+            token: self.token,
             shadow: self.shadow,
             request: self.request.as_ref().map(|request| RequestRecord {
                 method: shortened(request.method),

@@ -17,6 +17,8 @@
     reason = "what fails here fails a test, which should stop and say why"
 )]
 
+#[path = "support/authority.rs"]
+pub(crate) mod authority;
 #[path = "support/background.rs"]
 pub(crate) mod background;
 #[path = "support/check.rs"]
@@ -27,10 +29,16 @@ pub(crate) mod envoy;
 pub(crate) mod http;
 #[path = "support/issuer.rs"]
 pub(crate) mod issuer;
+#[path = "support/keycloak.rs"]
+pub(crate) mod keycloak;
 #[path = "support/portcullis.rs"]
 pub(crate) mod portcullis;
 #[path = "support/process.rs"]
 pub(crate) mod process;
+#[path = "support/providers.rs"]
+pub(crate) mod providers;
+#[path = "support/script.rs"]
+pub(crate) mod script;
 #[path = "support/signing.rs"]
 pub(crate) mod signing;
 #[path = "support/token.rs"]

@@ -42,6 +42,15 @@ pub struct ProviderRules {
     pub party: Option<String>,
 }
 
+/// What changed in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// An endpoint came or went.
+    Endpoints,
+    /// A credential came, went, or is another.
+    Credentials,
+}
+
 /// What the API reads and writes.
 #[derive(Clone)]
 pub struct FiwareState {
@@ -53,8 +62,8 @@ pub struct FiwareState {
     pub snapshots: SnapshotReader,
     /// Tells what the provider says of a token address.
     pub provider: Arc<dyn Fn(&Url) -> ProviderRules + Send + Sync>,
-    /// Called after each change of an endpoint.
-    pub changed: Arc<dyn Fn() + Send + Sync>,
+    /// Called after each change, where it may take long.
+    pub changed: Arc<dyn Fn(Change) + Send + Sync>,
     /// The time of day, for certificates.
     pub clock: Clock,
     /// Where files are written.
@@ -118,17 +127,25 @@ impl FiwareState {
     /// Writes the store where nobody waits for it.
     async fn write(
         &self,
+        change: Change,
         write: impl FnOnce(&Store) -> Result<Written, StoreError> + Send + 'static,
     ) -> Result<Written, AdminProblem> {
-        let store = self.store.clone();
-        let written = self.tasks.blocking(move || write(&store)).await;
+        let (store, changed) = (self.store.clone(), Arc::clone(&self.changed));
+        let write = move || {
+            let written = write(&store)?;
+            if matches!(written, Written::Done | Written::Waiting) {
+                changed(change);
+            }
+            Ok(written)
+        };
+        let written = self.tasks.blocking(write).await;
         let written = written.map_err(|_| {
             AdminProblem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the store could not be asked",
             )
         })?;
-        written.map_err(|error| refused(&error))
+        written.map_err(|error: StoreError| refused(&error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the admin API, by its routes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 
 use axum::body::Body;
@@ -21,9 +21,10 @@ use crate::catalog::model::{
 use crate::header::HeaderName;
 use crate::listener::address::ListenAddress;
 use crate::secret::Secret;
-use crate::snapshot::{Revision, Snapshot};
+use crate::snapshot::{Configured, Revision, Snapshot};
 use crate::telemetry::logging::LogConfig;
 use crate::upstream::template::HeaderTemplate;
+use crate::upstream::token_cache::TokenCache;
 
 fn origin() -> Origin {
     Origin {
@@ -111,13 +112,18 @@ fn a_plan() -> Plan {
 
 fn state() -> AdminState {
     let catalog = Catalog::new(vec![an_api()], vec![an_application()], vec![a_plan()]);
-    let snapshot = Snapshot::new(Revision::new(&[0xbe, 0xef]), catalog, &HashMap::new());
+    let snapshot = Snapshot::new(
+        Revision::new(&[0xbe, 0xef]),
+        catalog,
+        &Configured::default(),
+    );
     let (log, log_level) = LogConfig::default().build(io::sink).unwrap();
     // the level of a log that is gone cannot be set
     std::mem::forget(log);
     let tasks = Tasks::new();
     let told = |value: Value| -> Told { Arc::new(move || value.clone()) };
     AdminState {
+        provider_tokens: TokenCache::new(1024 * 1024),
         snapshots: SnapshotReader::new(snapshot),
         tasks,
         readiness: Readiness::new(),

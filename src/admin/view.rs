@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::catalog::Catalog;
 use crate::catalog::model::{
-    Api, Application, ApplicationState, Direction, Enforcement, Limit, LimitKey, OnExceed,
-    Operation, Origin, Plan, PreflightRule, ScopeRule, SubscriptionRule, UnmatchedOperation,
-    UpstreamRules, Window, WindowAlignment,
+    Api, Application, ApplicationState, CredentialRule, Direction, Enforcement, Limit, LimitKey,
+    OnAbsent, OnExceed, OnFailure, Operation, Origin, Plan, PreflightRule, ScopeRule,
+    SubscriptionRule, UnmatchedOperation, UpstreamRules, Window, WindowAlignment,
 };
 use crate::header::HeaderName;
 
@@ -165,6 +165,28 @@ fn upstream(rules: &UpstreamRules) -> Value {
         "removeHeaders": names(&mut rules.remove_headers.iter()),
         "keepCredential": rules.keep_credential,
         "responseHeaders": names(&mut rules.response_headers.iter().map(|(name, _)| name)),
+        "credentials": rules.credentials.iter().map(credential).collect::<Vec<_>>(),
+    })
+}
+
+fn credential(rule: &CredentialRule) -> Value {
+    json!({
+        "provider": rule.provider,
+        "audience": rule.target.audience,
+        "scope": rule.target.scope,
+        "resource": rule.target.resource,
+        "tokenUrl": rule.target.token_url,
+        "party": rule.target.party,
+        "header": rule.target.header.as_ref().map(HeaderName::as_str),
+        "onFailure": match rule.on_failure {
+            OnFailure::Deny => "deny",
+            OnFailure::Stale => "stale",
+            OnFailure::Allow => "allow",
+        },
+        "onAbsent": match rule.on_absent {
+            OnAbsent::Deny => "deny",
+            OnAbsent::Allow => "allow",
+        },
     })
 }
 

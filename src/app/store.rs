@@ -1,12 +1,22 @@
-//! The store of a configuration: opened by the process that serves, only read by other commands.
+//! The store of a configuration: opened by the process that serves, only read by other commands;
+//! and who is told when it changes.
 
-use crate::admin::fiware;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::admin::fiware::config::{self as fiware, FiwareConfig};
+use crate::admin::fiware::{Change, FiwareState, ProviderRules};
 use crate::catalog::source::store::StoreSource;
+use crate::catalog::sync::CatalogSync;
+use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::problem::Problems;
+use crate::snapshot::SnapshotReader;
 use crate::store::error::StoreError;
 use crate::store::{Store, StoreConfig};
+use crate::task::Tasks;
+use crate::upstream::provider::ishare::{Parties, Party};
 
 /// How a store is had: [`Store::open`] or [`Store::read`].
 pub(super) type Open = fn(&StoreConfig, &mut Reader) -> Result<Store, StoreError>;
@@ -27,6 +37,79 @@ pub(super) fn open(loaded: &Loaded, open: Open) -> Result<Option<Store>, Problem
 pub(super) fn source(loaded: &Loaded, store: Option<&Store>) -> Option<StoreSource> {
     Some(StoreSource {
         store: store?.clone(),
-        rule: fiware::config::of(&loaded.config)?.rule(),
+        rule: fiware::rule(&loaded.config)?,
     })
+}
+
+/// The store of the process that serves, and those who use what is in it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    store: Store,
+    parties: Parties,
+    clock: Clock,
+}
+
+impl Stored {
+    /// Lets providers sign with the credentials of `store` from now on.
+    pub(super) fn new(store: Store, parties: Parties, clock: Clock) -> Self {
+        let stored = Self {
+            store,
+            parties,
+            clock,
+        };
+        stored.refresh_parties();
+        stored
+    }
+
+    fn refresh_parties(&self) {
+        let now = self.clock.unix_seconds();
+        let mut parties = BTreeMap::new();
+        for client_id in self.store.client_ids() {
+            let Some(credential) = self.store.credential(&client_id) else {
+                continue;
+            };
+            match Party::new(credential.key.expose(), &credential.certificates, None, now) {
+                Ok(party) => {
+                    parties.insert(client_id.into_boxed_str(), Arc::new(party));
+                }
+                Err(error) => tracing::warn!(
+                    client.id = client_id,
+                    error,
+                    "a stored credential cannot be used"
+                ),
+            }
+        }
+        self.parties.replace(parties);
+    }
+
+    /// What FIWARE's management API needs.
+    pub(super) fn fiware_state(
+        &self,
+        fiware: &FiwareConfig,
+        sync: &Arc<CatalogSync>,
+        snapshots: &SnapshotReader,
+        tasks: &Tasks,
+    ) -> FiwareState {
+        let (rules, provider) = (Arc::clone(sync), fiware.provider.clone());
+        let (hurried, stored) = (Arc::clone(sync), self.clone());
+        FiwareState {
+            store: self.store.clone(),
+            source: fiware.source.as_str().into(),
+            snapshots: snapshots.clone(),
+            provider: Arc::new(move |url| {
+                let config = rules.config();
+                let ishare = fiware::ishare(&config, &provider);
+                ProviderRules {
+                    allows_token_url: ishare.is_some_and(|ishare| ishare.allows(url)),
+                    party: ishare.and_then(|ishare| ishare.party.clone()),
+                }
+            }),
+            changed: Arc::new(move |change| match change {
+                Change::Endpoints => hurried.hurry(),
+                Change::Credentials => stored.refresh_parties(),
+            }),
+            clock: self.clock.clone(),
+            tasks: tasks.clone(),
+        }
+    }
 }

@@ -22,6 +22,8 @@ use crate::config::value::SecretSource;
 use crate::header::{HeaderName, is_token_byte};
 use crate::secret::MacKey;
 use crate::snapshot::Authenticators;
+use crate::upstream::provider::ishare::Parties;
+use crate::upstream::provider::service::ProviderServices;
 
 /// The `authenticators` section, by name.
 pub type AuthenticatorConfigs = BTreeMap<String, AuthenticatorConfig>;
@@ -71,7 +73,7 @@ pub struct BuildContext<'c> {
     pub lasting: &'c Lasting,
 }
 
-/// What the authenticators of all revisions share.
+/// What the authenticators and providers of all revisions share.
 #[derive(Debug, Clone)]
 pub struct Lasting {
     /// The time of day.
@@ -82,6 +84,10 @@ pub struct Lasting {
     pub verified_tokens: VerifiedTokens,
     /// How many signatures may fail.
     pub failures: FailureBudget,
+    /// What outlives the providers of a revision.
+    pub providers: ProviderServices,
+    /// The iSHARE parties that the credentials API wrote.
+    pub parties: Parties,
 }
 
 impl Lasting {
@@ -89,10 +95,12 @@ impl Lasting {
     #[must_use]
     pub fn offline(clock: Clock) -> Self {
         Self {
-            clock,
             key_sources: KeySources::offline(),
             verified_tokens: VerifiedTokens::new(0),
             failures: FailureBudget::default(),
+            providers: ProviderServices::offline(clock.clone()),
+            parties: Parties::default(),
+            clock,
         }
     }
 }
@@ -169,6 +177,15 @@ impl AuthenticatorConfig {
             Self::AppId(config) => {
                 AppIdAuthenticator::build(config, name, context).map(Authenticator::AppId)
             }
+        }
+    }
+
+    /// Whether it verifies tokens, which can be exchanged for others.
+    #[must_use]
+    pub fn verifies_tokens(&self) -> bool {
+        match self {
+            Self::Jwt(_) => true,
+            Self::ApiKey(_) | Self::AppId(_) => false,
         }
     }
 

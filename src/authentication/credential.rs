@@ -4,6 +4,7 @@
 //! Two values for one place, a list in it, or two places that are both filled are ambiguous and
 //! end in a denial (RFC 6750 section 2: a client uses one method per request).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -42,7 +43,19 @@ enum Text<'a> {
     Owned(zeroize::Zeroizing<String>),
 }
 
-impl Credential<'_> {
+impl<'a> Credential<'a> {
+    /// The one secret that it is, as [`Credential::single`].
+    #[must_use]
+    pub fn into_single(self) -> Option<Cow<'a, str>> {
+        if *self.place == CredentialPlace::Basic {
+            return self.single().map(|text| Cow::Owned(text.to_owned()));
+        }
+        Some(match self.text {
+            Text::Borrowed(text) => Cow::Borrowed(text),
+            Text::Owned(text) => Cow::Owned(text.to_string()),
+        })
+    }
+
     /// The credential itself: for the authenticator that verifies it, never for a text.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -214,6 +214,7 @@ pub(super) fn build_limited(
             key_sources: sources.clone(),
             verified_tokens: VerifiedTokens::new(1024 * 1024),
             failures: failures.clone(),
+            ..Lasting::offline(Clock::at(NOW))
         },
     )
 }

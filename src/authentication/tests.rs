@@ -7,7 +7,7 @@ use crate::catalog::model::{
     SubscriptionRule, UnmatchedOperation, UpstreamRules,
 };
 use crate::routing::{ListenerRules, NoHttpRule, Routed, Unmatched, route};
-use crate::snapshot::{Revision, Snapshot};
+use crate::snapshot::{Configured, Revision, Snapshot};
 
 #[test]
 fn the_denial_closest_to_an_owner_is_said() {
@@ -100,7 +100,11 @@ fn snapshot(section: &str, names: &[&str]) -> Snapshot {
     };
     let catalog = Catalog::new(vec![api], Vec::new(), Vec::new());
     let authenticators = testing::build_section(section, &key_refresh::KeySources::offline());
-    Snapshot::new(Revision::new(b"r"), catalog, &authenticators)
+    let configured = Configured {
+        authenticators,
+        ..Configured::default()
+    };
+    Snapshot::new(Revision::new(b"r"), catalog, &configured)
 }
 
 async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, &'static str> {

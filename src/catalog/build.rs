@@ -7,6 +7,7 @@
 
 mod api;
 mod application;
+mod credential;
 mod overlap;
 mod path;
 mod plan;
@@ -28,6 +29,7 @@ use crate::catalog::source::document::{
 use crate::catalog::source::{Document, SourceDocuments};
 use crate::header::HeaderName;
 use crate::problem::Problem;
+use crate::upstream::provider::Abilities;
 
 /// Reads a base path, as that of an Api.
 ///
@@ -46,6 +48,10 @@ pub struct Known {
     pub token_subscriptions: BTreeSet<Arc<str>>,
     /// Where those look that take whatever stands there for a key of theirs.
     pub key_places: BTreeMap<Arc<str>, Vec<String>>,
+    /// Those authenticators that verify a token, which can be exchanged for another.
+    pub token_authenticators: BTreeSet<Arc<str>>,
+    /// The providers, each with what an Api may ask of it.
+    pub providers: BTreeMap<Arc<str>, Abilities>,
     /// The header of the answer that carries the decision id.
     pub decision_header: Option<HeaderName>,
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authentication::api_key::KeyDigest;
+use crate::check::request::Host;
 use crate::header::HeaderName;
+use crate::upstream::provider::Target;
 use crate::upstream::template::HeaderTemplate;
 
 /// The namespace of a document that names none.
@@ -189,6 +191,53 @@ pub enum HostPattern {
     Any,
 }
 
+impl HostPattern {
+    /// Reads `name`, `*.suffix` or `*`.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let (name, is_suffix) = match text.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        if name.contains('*') {
+            return Err(format!(
+                "`{text}`: a `*` stands alone or as the whole first label, as in *.example.com"
+            ));
+        }
+        let after_address = name
+            .rfind(']')
+            .map_or(name, |end| name.get(end..).unwrap_or(name));
+        if after_address.contains(':') {
+            return Err(format!(
+                "`{text}`: a host has no port, and an IPv6 address stands in brackets"
+            ));
+        }
+        let host = Host::parse(name).map_err(|reason| format!("`{text}`: {reason}"))?;
+        match (is_suffix, host.as_str().starts_with('[')) {
+            (true, true) => Err(format!("`{text}`: an address has no subdomains")),
+            (true, false) => Ok(Self::Suffix(host.as_str().into())),
+            (false, _) => Ok(Self::Exact(host.as_str().into())),
+        }
+    }
+
+    /// Whether `host`, in normal form, is one of these.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Suffix(suffix) => host
+                .strip_suffix(&**suffix)
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Self::Any => true,
+        }
+    }
+}
+
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -268,6 +317,43 @@ pub struct UpstreamRules {
     pub keep_credential: bool,
     /// Headers for the client.
     pub response_headers: Vec<(HeaderName, HeaderTemplate)>,
+    /// The credentials that take the place of the client's.
+    pub credentials: Vec<CredentialRule>,
+}
+
+/// A credential of the upstream's own provider, in the place of the client's.
+#[derive(Debug, Clone)]
+pub struct CredentialRule {
+    /// The name of the provider.
+    pub provider: Arc<str>,
+    /// What it is asked for.
+    pub target: Arc<Target>,
+    /// The client's headers that are removed, whatever the provider gives.
+    pub removed: Vec<HeaderName>,
+    /// What becomes of a request where the provider cannot be asked.
+    pub on_failure: OnFailure,
+    /// What becomes of a request where the provider has nothing for its upstream.
+    pub on_absent: OnAbsent,
+}
+
+/// What becomes of a request where a provider cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is refused.
+    Deny,
+    /// It goes on with the last good token, as long as the provider's configuration allows.
+    Stale,
+    /// It goes on without a credential.
+    Allow,
+}
+
+/// What becomes of a request where a provider has nothing for its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnAbsent {
+    /// It is refused.
+    Deny,
+    /// It goes on without a credential.
+    Allow,
 }
 
 /// A consumer registered in a portal.

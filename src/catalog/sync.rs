@@ -1,5 +1,5 @@
 //! Keeps the published snapshot in step with its files: the catalog's documents, the
-//! `authenticators` of the configuration and every file that these read are one revision.
+//! `authenticators` and `providers` of the configuration and every file that these read are one revision.
 //!
 //! A revision is built whole and published once. What is wrong is refused with the old kept: each
 //! source by itself, and the configuration by itself. Where two sources contradict, the one that
@@ -19,6 +19,7 @@ mod watch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch as channel};
 use tokio::time::Instant;
 
@@ -34,14 +35,15 @@ use crate::config::findings::Findings;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::problem::Problems;
-use crate::snapshot::{Authenticators, Snapshot, SnapshotReader};
+use crate::snapshot::{Configured, Snapshot, SnapshotReader};
 use crate::task::{Schedule, TaskGuard, Tasks};
 
-/// Builds the authenticators of a configuration, `anonymous` among them. It reads files and the
-/// environment through the reader alone, and puts what is wrong into the findings, with paths that
-/// begin with `authenticators`; none means that something is wrong.
-pub type BuildAuthenticators =
-    Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Option<Authenticators> + Send + Sync>;
+/// Builds what the reloadable sections of a configuration say: the authenticators, `anonymous`
+/// among them, and the providers. It reads files and the environment through the reader alone, and
+/// puts what is wrong into the findings, with paths that begin with the section; none means that
+/// something is wrong.
+pub type BuildConfigured =
+    Box<dyn Fn(&Config, &mut Reader, &mut Findings) -> Option<Configured> + Send + Sync>;
 
 /// What is published was read twice, this far apart, and was the same: a file that is being written
 /// in place, or a folder half way through a swap, is not what anybody meant.
@@ -64,6 +66,7 @@ pub struct CatalogSync {
     status: channel::Sender<CatalogStatus>,
     nudge: Arc<Notify>,
     hurry: Arc<Notify>,
+    config: ArcSwap<Config>,
 }
 
 impl CatalogSync {
@@ -73,7 +76,7 @@ impl CatalogSync {
     /// Everything that is wrong: at the start nothing is kept, so nothing may be.
     pub fn load_first(
         loaded: Loaded,
-        build: BuildAuthenticators,
+        build: BuildConfigured,
         store: Option<StoreSource>,
     ) -> Result<(Self, Snapshot), Problems> {
         let (state, snapshot) = State::load_first(loaded, build, store)?;
@@ -85,6 +88,7 @@ impl CatalogSync {
             "catalog loaded"
         );
         let sync = Self {
+            config: ArcSwap::new(state.config()),
             status: channel::Sender::new(status),
             state: Mutex::new(state),
             nudge: Arc::default(),
@@ -102,6 +106,7 @@ impl CatalogSync {
             snapshots.publish(snapshot);
         }
         snapshots.sweep();
+        self.config.store(state.config());
         self.status.send_replace(state.status());
         Some(outcome)
     }
@@ -141,6 +146,12 @@ impl CatalogSync {
     pub fn hurry(&self) {
         self.hurry.notify_one();
         self.nudge.notify_one();
+    }
+
+    /// The configuration of what is in force; the sections that do not reload are those of the start.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// What is known now.

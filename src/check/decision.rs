@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::upstream::Grant;
+use crate::upstream::provider::service::TokenOutcome;
 use crate::usage::CallerRecord;
 
 /// The result of a check.
@@ -122,6 +123,7 @@ impl Denial {
 pub struct Fault {
     reason: FaultReason,
     detail: Cow<'static, str>,
+    token: Option<TokenOutcome>,
 }
 
 impl Fault {
@@ -131,7 +133,21 @@ impl Fault {
         Self {
             reason,
             detail: detail.into(),
+            token: None,
         }
+    }
+
+    /// The fault of a request whose need for a provider's token was met like this.
+    #[must_use]
+    pub fn with_token(mut self, outcome: TokenOutcome) -> Self {
+        self.token = Some(outcome);
+        self
+    }
+
+    /// How its need for a provider's token was met, where that is why it failed.
+    #[must_use]
+    pub fn token(&self) -> Option<TokenOutcome> {
+        self.token
     }
 
     /// Why.

@@ -213,7 +213,7 @@ mod tests {
             snapshots: SnapshotReader::new(crate::snapshot::Snapshot::new(
                 crate::snapshot::Revision::new(&[0]),
                 crate::catalog::Catalog::new(Vec::new(), Vec::new(), Vec::new()),
-                &crate::snapshot::Authenticators::new(),
+                &crate::snapshot::Configured::default(),
             )),
             overload: Overload::of(&tokio::runtime::Handle::current(), Duration::from_secs(1)),
             slots: Semaphore::new(1),

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value};
 
+use crate::authentication::algorithm::Algorithm;
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
 use crate::config::value::HumanDuration;
+use crate::signing::SigningKey;
 
 /// Mint a test token with a key of yours.
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub(super) struct TokenArgs {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The algorithm, such as `PS256`; left out, the usual one of the key.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_algorithm)]
     algorithm: Option<Algorithm>,
     /// The key id, for the header.
     #[arg(long)]
@@ -49,59 +50,10 @@ pub(super) struct TokenArgs {
 pub(super) fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let pem = std::fs::read(&args.key)
         .with_context(|| format!("cannot read `{}`", args.key.display()))?;
-    let (key, algorithm) = signing_key(&pem, args.algorithm)?;
-    let mut header = Header::new(algorithm);
-    header.kid.clone_from(&args.kid);
-    let token = jsonwebtoken::encode(&header, &claims(args), &key)
-        .context("the key cannot sign with this algorithm")?;
+    let key =
+        SigningKey::from_pem(&pem, args.algorithm).map_err(|error| Usage(error.to_string()))?;
+    let token = key.sign(&claims(args), |header| header.kid.clone_from(&args.kid))?;
     print(&format!("{token}\n"))
-}
-
-/// Reads a private key from PEM.
-type ReadKey = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
-
-/// The key in `pem`, with the algorithm asked for or the usual one of its kind.
-fn signing_key(pem: &[u8], asked: Option<Algorithm>) -> anyhow::Result<(EncodingKey, Algorithm)> {
-    let kinds: [(ReadKey, &[Algorithm]); 3] = [
-        (EncodingKey::from_rsa_pem, &[Algorithm::RS256]),
-        (
-            EncodingKey::from_ec_pem,
-            &[Algorithm::ES256, Algorithm::ES384],
-        ),
-        (EncodingKey::from_ed_pem, &[Algorithm::EdDSA]),
-    ];
-    for (read, usual) in kinds {
-        let Ok(key) = read(pem) else { continue };
-        let candidates = asked.as_ref().map_or(usual, std::slice::from_ref);
-        let signs =
-            |algorithm: &&Algorithm| jsonwebtoken::crypto::sign(b"", &key, **algorithm).is_ok();
-        if let Some(algorithm) = candidates.iter().find(signs).copied() {
-            return Ok((key, algorithm));
-        }
-    }
-    Err(Usage(unfit(&String::from_utf8_lossy(pem), asked)).into())
-}
-
-/// What to do about a file that holds no key which signs.
-fn unfit(pem: &str, asked: Option<Algorithm>) -> String {
-    let has = |label: &str| pem.contains(&format!("-----BEGIN {label}-----"));
-    if has("EC PRIVATE KEY") {
-        return "the key is in the older form of SEC1; write it as PKCS #8: openssl pkcs8 -topk8 -nocrypt -in OLD.pem -out NEW.pem".to_owned();
-    }
-    if has("ENCRYPTED PRIVATE KEY") {
-        return "the key is encrypted; write it in the clear for a test: openssl pkcs8 -in OLD.pem -out NEW.pem".to_owned();
-    }
-    if has("PUBLIC KEY") || has("RSA PUBLIC KEY") || has("CERTIFICATE") {
-        return "the file holds a public key, which cannot sign; give the private key that belongs to it".to_owned();
-    }
-    match asked {
-        Some(algorithm) => {
-            format!("the file holds no private key in PEM form that signs with {algorithm:?}")
-        }
-        None => {
-            "the file holds no private key in PEM form: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem makes one".to_owned()
-        }
-    }
 }
 
 fn claims(args: &TokenArgs) -> Map<String, Value> {
@@ -138,6 +90,11 @@ fn parse_seconds(text: &str) -> Result<i64, String> {
         .and_then(|duration| i64::try_from(duration.0.as_secs()).ok())
         .map(|seconds| sign * seconds)
         .ok_or_else(|| "a duration has a unit, such as 30s, 1h or -10m".to_owned())
+}
+
+fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(text)
+        .ok_or_else(|| "an algorithm is one such as RS256, ES256 or EdDSA".to_owned())
 }
 
 fn parse_claim(text: &str) -> Result<(String, Value), String> {

@@ -32,9 +32,13 @@ pub struct ChecksConfig {
     /// How much memory tokens may take that were verified before, so that each signature is
     /// verified once; `0B` remembers none. A token takes some 2 KiB.
     pub verified_tokens: ByteSize,
+    /// How much memory the tokens of providers may take; those that were not used for long make
+    /// room for new ones. A token takes some 2 KiB.
+    pub provider_tokens: ByteSize,
     /// The header of the answer that carries the decision id; `none` leaves it out.
     pub decision_header: String,
-    /// How long readiness waits for key sets that have not been had yet.
+    /// How long readiness waits for key sets, and for tokens of required providers, that have not
+    /// been had yet.
     pub startup_grace: HumanDuration,
     /// How long checks are still answered after the process was told to stop and says that it is not
     /// ready, so that Envoy sends them elsewhere before its connections end.
@@ -52,6 +56,7 @@ impl Default for ChecksConfig {
             max_wait: HumanDuration(Duration::from_millis(10)),
             max_message: ByteSize(256 * 1024),
             verified_tokens: ByteSize(32 * 1024 * 1024),
+            provider_tokens: ByteSize(32 * 1024 * 1024),
             decision_header: "x-decision-id".to_owned(),
             startup_grace: HumanDuration(Duration::from_secs(30)),
             drain_delay: HumanDuration(Duration::from_secs(5)),
@@ -87,6 +92,9 @@ impl ChecksConfig {
         });
         if !(1024..=64 * 1024 * 1024).contains(&self.max_message.0) {
             findings.wrong("maxMessage", "it must lie between 1KiB and 64MiB");
+        }
+        if self.provider_tokens.0 < 1024 * 1024 {
+            findings.wrong("providerTokens", "it must be 1MiB at least");
         }
         if let Err(error) = HeaderName::parse(&self.decision_header) {
             findings.wrong("decisionHeader", error.to_string());

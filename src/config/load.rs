@@ -8,7 +8,7 @@ use crate::config::locator::Locator;
 use crate::config::overrides::{Override, apply};
 use crate::config::reader::Reader;
 use crate::config::yaml::YamlDocument;
-use crate::config::{Config, ConfigSeed, RELOADED_SECTION, SECTIONS};
+use crate::config::{Config, ConfigSeed, RELOADED_SECTIONS, SECTIONS};
 use crate::problem::{Problem, Problems};
 use crate::secret::sha256;
 
@@ -116,12 +116,10 @@ impl Loaded {
         }
     }
 
-    /// The digest of what `authenticators` says.
-    pub(crate) fn authenticators_digest(&self) -> [u8; 32] {
-        self.sections
-            .get(RELOADED_SECTION)
-            .copied()
-            .unwrap_or_default()
+    /// The digest of what the sections say that reload.
+    pub(crate) fn reloaded_digest(&self) -> [u8; 32] {
+        let digests = RELOADED_SECTIONS.map(|section| self.sections.get(section).copied());
+        sha256(&digests.map(Option::unwrap_or_default).concat())
     }
 
     /// The sections in which `other` says something else.

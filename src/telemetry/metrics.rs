@@ -23,11 +23,14 @@ use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, IssuerLabels, ListenerLabels, RefusalLabels,
-    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
+    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, ListenerLabels,
+    OutcomeLabels, ProviderLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels,
+    TaskLabels,
 };
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
+use crate::upstream::provider::Providers;
+use crate::upstream::token_cache::TokenCache;
 use crate::usage::{PermitCounter, Record, Verdict};
 
 pub use declaration::metrics_reference;
@@ -57,6 +60,11 @@ struct Inner {
     keys: Family<IssuerLabels, Gauge>,
     verified_tokens: Gauge,
     verified_tokens_bytes: Gauge,
+    provider_tokens: Family<OutcomeLabels, ShardedCounter>,
+    provider_fetches: Family<FetchLabels, Counter>,
+    provider_paused: Family<ProviderLabels, Gauge>,
+    provider_cache_tokens: Gauge,
+    provider_cache_bytes: Gauge,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -231,6 +239,46 @@ impl Metrics {
         self.inner.verified_tokens_bytes.set(bytes);
     }
 
+    /// Counts needs for a provider's token that were met in one way.
+    #[must_use]
+    pub fn provider_tokens(&self, provider: &Arc<str>, outcome: &'static str) -> ShardedCounter {
+        let provider = Arc::clone(provider);
+        self.inner
+            .provider_tokens
+            .get_or_create_owned(&OutcomeLabels { provider, outcome })
+    }
+
+    /// Counts a request for a token.
+    pub fn provider_fetched(&self, provider: &Arc<str>, result: &'static str) {
+        let provider = Arc::clone(provider);
+        self.inner
+            .provider_fetches
+            .get_or_create(&FetchLabels { provider, result })
+            .inc();
+    }
+
+    /// Tells which providers are not asked now, and of no others than these.
+    pub fn set_providers(&self, providers: &Providers) {
+        self.inner.provider_paused.clear();
+        for (name, provider) in providers {
+            let provider_labels = ProviderLabels {
+                provider: Arc::clone(name),
+            };
+            let paused = provider.service().pause().is_some();
+            self.inner
+                .provider_paused
+                .get_or_create(&provider_labels)
+                .set(paused.into());
+        }
+    }
+
+    /// Tells how many provider tokens are kept, and what they take.
+    pub fn set_provider_cache(&self, tokens: &TokenCache) {
+        self.inner.provider_cache_tokens.set(whole(tokens.len()));
+        let bytes = i64::try_from(tokens.bytes()).unwrap_or(i64::MAX);
+        self.inner.provider_cache_bytes.set(bytes);
+    }
+
     /// Tells, each time that metrics are asked for, when the tasks that ran at least once last
     /// succeeded, and of no other task; 0 for one that never did.
     pub fn follow_tasks(&self, tasks: Tasks) {
@@ -304,6 +352,13 @@ impl Inner {
             verified_tokens: declare.metric(declaration::VERIFIED_TOKENS, Gauge::default()),
             verified_tokens_bytes: declare
                 .metric(declaration::VERIFIED_TOKENS_BYTES, Gauge::default()),
+            provider_tokens: declare.metric(declaration::PROVIDER_TOKENS, Family::default()),
+            provider_fetches: declare.metric(declaration::PROVIDER_FETCHES, Family::default()),
+            provider_paused: declare.metric(declaration::PROVIDER_PAUSED, Family::default()),
+            provider_cache_tokens: declare
+                .metric(declaration::PROVIDER_CACHE_TOKENS, Gauge::default()),
+            provider_cache_bytes: declare
+                .metric(declaration::PROVIDER_CACHE_BYTES, Gauge::default()),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

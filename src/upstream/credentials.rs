@@ -69,7 +69,7 @@ fn remove_header<'s>(
 }
 
 /// Whether `sent` is `name` for an upstream that does not tell `_` from `-`.
-fn is_spelling(sent: &[u8], name: &[u8]) -> bool {
+pub(super) fn is_spelling(sent: &[u8], name: &[u8]) -> bool {
     let plain = |byte: u8| {
         if byte == b'_' {
             b'-'

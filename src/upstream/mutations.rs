@@ -7,6 +7,8 @@ use std::ops::Range;
 use crate::catalog::Catalog;
 use crate::catalog::model::Api;
 use crate::header::{HeaderError, HeaderName, HeaderValue};
+use crate::upstream::credentials::is_spelling;
+use crate::upstream::provider::answer::CredentialHeader;
 
 /// The changes that Envoy makes to an allowed request and to its answer. Names are those of the
 /// snapshot wherever they stand there; values are written one after the other.
@@ -112,6 +114,35 @@ impl<'s> Mutations<'s> {
             self.set_to(Cow::Owned(name), value);
         }
         Ok(())
+    }
+
+    /// Sets or removes a credential for the upstream, which was checked when it was made. `own` is
+    /// its name where the snapshot has it. A header that the Api itself sets stays as it is.
+    pub fn set_credential(&mut self, own: Option<&'s HeaderName>, header: &CredentialHeader) {
+        if self.sets(header.name()) {
+            return;
+        }
+        let name = match own {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(header.name().clone()),
+        };
+        match header.value() {
+            Some(value) => {
+                let start = self.values.0.len();
+                self.values.0.push_str(value);
+                self.set_to(name, start..self.values.0.len());
+            }
+            None if !self.removes(name.as_str().as_bytes()) => self.remove.push(name),
+            None => {}
+        }
+    }
+
+    /// Removes a header that the client sent where it is another spelling of `name`.
+    pub fn remove_other_spelling(&mut self, sent: &[u8], name: &HeaderName) {
+        let spelled = name.as_str().as_bytes();
+        if sent != spelled && is_spelling(sent, spelled) {
+            self.remove_sent(sent);
+        }
     }
 
     fn set_to(&mut self, name: Cow<'s, HeaderName>, value: Range<usize>) {
@@ -273,7 +304,7 @@ pub struct PreparedMutations {
 }
 
 impl PreparedMutations {
-    /// Those of `api`: what it removes, and what it sets, in the spellings with `-` and with `_`.
+    /// Those of `api`: what it removes, and what it or a provider sets, in the spellings with `-` and with `_`.
     #[must_use]
     pub fn of(api: &Api) -> Self {
         let mut remove: HashMap<HeaderName, ()> = HashMap::new();
@@ -282,7 +313,13 @@ impl PreparedMutations {
             .headers
             .iter()
             .map(|(name, _)| name)
-            .chain(&api.upstream.remove_headers);
+            .chain(&api.upstream.remove_headers)
+            .chain(
+                api.upstream
+                    .credentials
+                    .iter()
+                    .flat_map(|rule| &rule.removed),
+            );
         for name in ours {
             for spelling in [
                 name.as_str().replace('_', "-"),

@@ -3,6 +3,8 @@
 //! There are no expressions. Names are checked at load; a value that is missing leaves the whole
 //! header out; a claim that is an object or a list is refused.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::authentication::principal::ClaimedApplication;
@@ -125,6 +127,41 @@ impl HeaderTemplate {
         permit: &Permit<'_>,
         text: &mut String,
     ) -> Result<bool, RenderError> {
+        self.render_escaped(route, permit, text, |_, _| {})
+    }
+
+    /// The same for the path or query of an address: each value is one segment or one value there,
+    /// with everything that means something in an address encoded.
+    ///
+    /// # Errors
+    /// As [`HeaderTemplate::render`].
+    pub fn render_in_url(
+        &self,
+        route: &Route<'_>,
+        permit: &Permit<'_>,
+        text: &mut String,
+    ) -> Result<bool, RenderError> {
+        self.render_escaped(route, permit, text, |text, from| {
+            let value = text.split_off(from);
+            for byte in value.into_bytes() {
+                // RFC 3986 section 2.3, without the dot: a segment of dots is none
+                if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+                    text.push(char::from(byte));
+                } else {
+                    // writing to a string does not fail
+                    let _ = write!(text, "%{byte:02X}");
+                }
+            }
+        })
+    }
+
+    fn render_escaped(
+        &self,
+        route: &Route<'_>,
+        permit: &Permit<'_>,
+        text: &mut String,
+        escape: impl Fn(&mut String, usize),
+    ) -> Result<bool, RenderError> {
         for part in &self.parts {
             match part {
                 Part::Text(fixed) => text.push_str(fixed),
@@ -134,6 +171,7 @@ impl HeaderTemplate {
                     if text.len() == before {
                         return Ok(false);
                     }
+                    escape(text, before);
                 }
             }
         }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::config::findings::Findings;
 use crate::telemetry::escape::escape;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::provider::service::TokenOutcome;
 use crate::usage::{Entry, Record};
 
 /// The decision log.
@@ -191,6 +192,7 @@ fn write_line(out: &mut Vec<u8>, time: Timestamp, record: &Record<Box<str>>) {
         ("principal.subject", caller.subject.as_deref()),
         ("principal.authenticator", caller.authenticator.as_deref()),
         ("plan", caller.plan.as_deref()),
+        ("provider_token", record.token.map(TokenOutcome::name)),
         ("method", request.map(|request| &*request.method)),
         ("host", request.map(|request| &*request.host)),
         ("path", request.map(|request| &*request.path)),

@@ -13,6 +13,7 @@ mod support;
 
 mod answers;
 mod drain;
+mod egress;
 mod hosts;
 mod paths;
 mod protocols;

@@ -22,6 +22,7 @@ mod config;
 mod decode;
 mod documents;
 mod exemptions;
+mod fakes;
 mod faults;
 mod gate;
 mod golden;

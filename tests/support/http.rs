@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::PATIENCE;
+use super::script::{Script, Stream};
 
 /// A request as a fake received it.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub(crate) enum Answer {
     Upgrade,
     /// Never responds.
     Silence,
+    /// Writes what no honest server would, and closes the connection.
+    Play(Script),
 }
 
 impl Answer {
@@ -127,6 +130,20 @@ pub(crate) fn get(
     headers: &[(&str, &str)],
 ) -> Response {
     raw_request(address, request_bytes("GET", host, target, headers))
+}
+
+/// Sends a POST request with a body over a new connection.
+pub(crate) fn post(
+    address: SocketAddr,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let length = body.len().to_string();
+    let headers = [headers, &[("content-length", length.as_str())]].concat();
+    let mut bytes = request_bytes("POST", &address.to_string(), target, &headers);
+    bytes.extend(body.as_bytes());
+    raw_request(address, bytes)
 }
 
 /// The bytes of a request without body. Nothing is escaped or checked.
@@ -271,7 +288,7 @@ impl Connection {
 
 /// Serves one connection: reads requests and does with each what `answer` says, until the other
 /// side closes.
-pub(crate) async fn serve<F>(mut stream: tokio::net::TcpStream, answer: impl Fn(Request) -> F)
+pub(crate) async fn serve<F>(mut stream: impl Stream, answer: impl Fn(Request) -> F)
 where
     F: Future<Output = Answer>,
 {
@@ -300,6 +317,7 @@ where
             }
             Answer::Upgrade => return upgrade(stream, protocol.as_deref().unwrap_or("echo")).await,
             Answer::Silence => std::future::pending().await,
+            Answer::Play(script) => return script.play(stream).await,
         };
         if sent.is_err() {
             return;
@@ -307,21 +325,18 @@ where
     }
 }
 
-async fn upgrade(mut stream: tokio::net::TcpStream, protocol: &str) {
+async fn upgrade(mut stream: impl Stream, protocol: &str) {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
     );
     if stream.write_all(head.as_bytes()).await.is_ok() {
-        let (mut from, mut to) = stream.split();
+        let (mut from, mut to) = tokio::io::split(stream);
         // The other side ends the echo by closing.
         let _ended = tokio::io::copy(&mut from, &mut to).await;
     }
 }
 
-async fn read_request(
-    stream: &mut tokio::net::TcpStream,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Request> {
+async fn read_request(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> io::Result<Request> {
     let end = loop {
         if let Some(end) = head_end(buffer) {
             break end;
@@ -351,7 +366,7 @@ async fn read_request(
     })
 }
 
-async fn read_more(stream: &mut tokio::net::TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
+async fn read_more(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> io::Result<()> {
     match stream.read_buf(buffer).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),

@@ -266,7 +266,8 @@ fn curve_jwk(curve: &str, algorithm: &str, kid: &str, point: &[u8]) -> Value {
     json!({ "kty": "EC", "crv": curve, "use": "sig", "alg": algorithm, "kid": kid, "x": encode(x), "y": encode(y) })
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// Any structure in PEM (RFC 7468).
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<_> = text
         .as_bytes()

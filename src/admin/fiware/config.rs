@@ -8,6 +8,8 @@ use crate::config::Config;
 use crate::config::findings::Findings;
 use crate::config::sources::SourceType;
 use crate::listener::ListenerConfig;
+use crate::upstream::provider::config::ProviderConfig;
+use crate::upstream::provider::ishare::IshareConfig;
 
 /// FIWARE's management API: endpoints and iSHARE credentials, kept in the `store`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -22,22 +24,25 @@ pub struct FiwareConfig {
     pub on_failure: EndpointFailure,
 }
 
-impl FiwareConfig {
-    /// What the Apis of all endpoints say.
-    #[must_use]
-    pub fn rule(&self) -> EndpointRule {
-        EndpointRule {
-            provider: self.provider.clone(),
-            on_failure: self.on_failure,
-            names_party: true,
-        }
-    }
+/// What the Apis of all endpoints say, where the API is served.
+#[must_use]
+pub fn rule(config: &Config) -> Option<EndpointRule> {
+    let (_, fiware) = apis(config).next()?;
+    let ishare = ishare(config, &fiware.provider);
+    Some(EndpointRule {
+        provider: fiware.provider.clone(),
+        on_failure: fiware.on_failure,
+        names_party: ishare.is_none_or(|ishare| ishare.party.is_none()),
+    })
 }
 
-/// The API of a configuration, where one is served.
+/// The provider called `name`, where it is one of iSHARE.
 #[must_use]
-pub fn of(config: &Config) -> Option<&FiwareConfig> {
-    apis(config).next().map(|(_, fiware)| fiware)
+pub fn ishare<'c>(config: &'c Config, name: &str) -> Option<&'c IshareConfig> {
+    match config.providers.get(name) {
+        Some(ProviderConfig::Ishare(ishare)) => Some(ishare),
+        _ => None,
+    }
 }
 
 /// Each listener that serves the API, with its settings.
@@ -47,7 +52,7 @@ fn apis(config: &Config) -> impl Iterator<Item = (&str, &FiwareConfig)> {
         .iter()
         .filter_map(|(name, listener)| match listener {
             ListenerConfig::Admin(admin) => Some((name.as_str(), admin.fiware.as_ref()?)),
-            ListenerConfig::Check(_) | ListenerConfig::Observe(_) => None,
+            ListenerConfig::Check(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => None,
         })
 }
 
@@ -63,7 +68,7 @@ pub fn check(config: &Config, findings: &mut Findings) {
         if config.store.is_none() {
             findings.wrong(&path, "needs the section `store: { path: … }`");
         }
-        if of(config).is_none() {
+        if apis(config).next().is_none() {
             findings.wrong(
                 &path,
                 "nothing can write it: needs `fiware` at a listener of type admin",
@@ -74,6 +79,10 @@ pub fn check(config: &Config, findings: &mut Findings) {
         findings.within(&format!("listeners.{name}.fiware"), |findings| {
             if at > 0 {
                 findings.wrong("", "one listener alone can serve it");
+            }
+            if ishare(config, &fiware.provider).is_none() {
+                let message = format!("`{}` is no provider of type ishare", fiware.provider);
+                findings.wrong("provider", message);
             }
             let source = sources.iter().find(|source| source.name == fiware.source);
             if source.is_none_or(|source| source.kind != SourceType::Store) {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::admin::answer::{AdminProblem, answer};
 use crate::admin::fiware::endpoints::form;
 use crate::admin::fiware::registration::{CLIENT_ID_RULE, is_client_id};
-use crate::admin::fiware::{FiwareState, bad, empty};
+use crate::admin::fiware::{Change, FiwareState, bad, empty};
 use crate::store::Written;
 use crate::store::material::{CertificateChain, MaterialError, SigningKey};
 
@@ -51,7 +51,7 @@ pub(super) async fn add(
     let id = client_id.clone();
     let add =
         move |store: &crate::store::Store| store.add_credential(&id, chain.as_ref(), key.as_ref());
-    match state.write(add).await? {
+    match state.write(Change::Credentials, add).await? {
         Written::Taken => Err(AdminProblem::new(
             StatusCode::CONFLICT,
             "the client has a credential already: change its halves, or remove it first",
@@ -72,7 +72,9 @@ pub(super) async fn set_chain(
     let chain = read_chain(&state, &body)?;
     let id = client_id.clone();
     let written = state
-        .write(move |store| store.set_chain(&id, &chain))
+        .write(Change::Credentials, move |store| {
+            store.set_chain(&id, &chain)
+        })
         .await?;
     changed(
         &client_id,
@@ -89,7 +91,9 @@ pub(super) async fn set_key(
     check_id(&client_id)?;
     let key = read_key(&body)?;
     let id = client_id.clone();
-    let written = state.write(move |store| store.set_key(&id, &key)).await?;
+    let written = state
+        .write(Change::Credentials, move |store| store.set_key(&id, &key))
+        .await?;
     changed(
         &client_id,
         written,
@@ -104,7 +108,9 @@ pub(super) async fn remove(
     check_id(&client_id)?;
     let id = client_id.clone();
     let written = state
-        .write(move |store| store.remove_credential(&id))
+        .write(Change::Credentials, move |store| {
+            store.remove_credential(&id)
+        })
         .await?;
     changed(&client_id, written, "a credential was removed")
 }

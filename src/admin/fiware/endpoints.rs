@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::admin::answer::{AdminProblem, answer};
 use crate::admin::fiware::registration::{Registration, auth_info, host, info};
-use crate::admin::fiware::{FiwareState, bad, empty};
+use crate::admin::fiware::{Change, FiwareState, bad, empty};
 use crate::catalog::model::{Api, Direction, HostPattern};
 use crate::store::Written;
 use crate::store::endpoint::Endpoint;
@@ -34,12 +34,13 @@ pub(super) async fn register(
     let id = endpoint.id.to_string();
     let place = format!("{}{}", endpoint.host, endpoint.base_path);
     match state
-        .write(move |store| store.add_endpoint(&endpoint))
+        .write(Change::Endpoints, move |store| {
+            store.add_endpoint(&endpoint)
+        })
         .await?
     {
         Written::Taken => Err(conflict(format!("`{place}` has an endpoint already"))),
         Written::Done | Written::Waiting | Written::Missing => {
-            (state.changed)();
             tracing::info!(
                 endpoint.id = id,
                 endpoint = place,
@@ -66,10 +67,12 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<Response, AdminProblem> {
     let id = parse_id(&id)?;
-    match state.write(move |store| store.remove_endpoint(id)).await? {
+    match state
+        .write(Change::Endpoints, move |store| store.remove_endpoint(id))
+        .await?
+    {
         Written::Missing => Err(missing()),
         Written::Done | Written::Waiting | Written::Taken => {
-            (state.changed)();
             tracing::info!(endpoint.id = %id, "an endpoint was removed");
             Ok(empty(StatusCode::NO_CONTENT))
         }

@@ -1,6 +1,5 @@
 //! Tests of FIWARE's management API, by its routes.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
@@ -13,7 +12,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::config::reader::Reader;
 use crate::config::value::SecretSource;
-use crate::snapshot::{Revision, Snapshot};
+use crate::snapshot::{Configured, Revision, Snapshot};
 use crate::store::StoreConfig;
 use crate::store::material::tests::{pair, pair_valid};
 
@@ -40,7 +39,7 @@ impl Scene {
             encryption_key: encrypted.then_some(SecretSource::File(secret)),
         };
         let catalog = Catalog::new(Vec::new(), Vec::new(), Vec::new());
-        let snapshot = Snapshot::new(Revision::new(&[1]), catalog, &HashMap::new());
+        let snapshot = Snapshot::new(Revision::new(&[1]), catalog, &Configured::default());
         let changes = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&changes);
         let state = FiwareState {
@@ -51,8 +50,8 @@ impl Scene {
                 allows_token_url: url.host_str() == Some("idp.example"),
                 party: None,
             }),
-            changed: Arc::new(move || {
-                counted.fetch_add(1, Ordering::Relaxed);
+            changed: Arc::new(move |change| {
+                counted.fetch_add(usize::from(change == Change::Endpoints), Ordering::Relaxed);
             }),
             clock: Clock::at(1_780_000_000),
             tasks: Tasks::new(),

@@ -15,7 +15,6 @@ use crate::catalog::source::choice::{
     UnmatchedOperationDocument,
 };
 use crate::catalog::source::document::{ApiDocument, ApiSpec, OperationDocument, ScopesDocument};
-use crate::check::request::Host;
 use crate::config::findings::Findings;
 use crate::header::is_token_byte;
 
@@ -52,7 +51,7 @@ fn read(
         findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
     }
     let operations = operations(spec, known, findings);
-    let upstream = upstream::read(&spec.upstream, &spec.authenticators, known, findings);
+    let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
         id: ApiId::new(&document.metadata.namespace, &document.metadata.name),
         title: spec.title.as_str().into(),
@@ -108,7 +107,7 @@ fn hosts(hosts: &[String], findings: &mut Findings) -> Vec<HostPattern> {
     }
     let mut patterns = Vec::with_capacity(hosts.len());
     for (at, host) in hosts.iter().enumerate() {
-        match host_pattern(host) {
+        match HostPattern::parse(host) {
             Ok(pattern) if patterns.contains(&pattern) => {
                 findings.wrong(&format!("hosts[{at}]"), format!("`{host}` stands twice"));
             }
@@ -117,35 +116,6 @@ fn hosts(hosts: &[String], findings: &mut Findings) -> Vec<HostPattern> {
         }
     }
     patterns
-}
-
-fn host_pattern(text: &str) -> Result<HostPattern, String> {
-    if text == "*" {
-        return Ok(HostPattern::Any);
-    }
-    let (name, is_suffix) = match text.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (text, false),
-    };
-    if name.contains('*') {
-        return Err(format!(
-            "`{text}`: a `*` stands alone or as the whole first label, as in *.example.com"
-        ));
-    }
-    let after_address = name
-        .rfind(']')
-        .map_or(name, |end| name.get(end..).unwrap_or(name));
-    if after_address.contains(':') {
-        return Err(format!(
-            "`{text}`: a host has no port, and an IPv6 address stands in brackets"
-        ));
-    }
-    let host = Host::parse(name).map_err(|reason| format!("`{text}`: {reason}"))?;
-    match (is_suffix, host.as_str().starts_with('[')) {
-        (true, true) => Err(format!("`{text}`: an address has no subdomains")),
-        (true, false) => Ok(HostPattern::Suffix(host.as_str().into())),
-        (false, _) => Ok(HostPattern::Exact(host.as_str().into())),
-    }
 }
 
 /// One of `before` that takes for a key of its own what stands where `name` looks for one, and where.

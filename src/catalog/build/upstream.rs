@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::catalog::build::Known;
-use crate::catalog::model::UpstreamRules;
-use crate::catalog::source::document::UpstreamDocument;
+use crate::catalog::build::{Known, credential};
+use crate::catalog::model::{BasePath, CredentialRule, UpstreamRules};
+use crate::catalog::source::document::ApiSpec;
 use crate::config::findings::Findings;
 use crate::header::HeaderName;
 use crate::upstream::template::HeaderTemplate;
 
-/// The rules of `document`, of an Api with these authenticators.
+/// The rules of the Api with this `spec`, below `base_path`.
 pub(super) fn read(
-    document: &UpstreamDocument,
-    authenticators: &[String],
+    spec: &ApiSpec,
+    base_path: Option<&BasePath>,
     known: &Known,
     findings: &mut Findings,
 ) -> UpstreamRules {
+    let document = &spec.upstream;
     findings.within("upstream", |findings| {
         let headers = templates("headers", &document.headers, findings);
         let response_headers = templates("responseHeaders", &document.response_headers, findings);
@@ -31,13 +32,18 @@ pub(super) fn read(
                 findings.wrong(&format!("responseHeaders.{name}"), "this header carries the decision id (`checks.decisionHeader`)");
             }
         }
-        let credential_headers = authenticators
+        let credentials = credential::read(spec, base_path, known, findings);
+        check_credentials(&credentials, &set, findings);
+        let ours = credentials.iter().flat_map(|rule| &rule.removed);
+        let ours: HashSet<String> = ours.map(plain).chain(set).collect();
+        let credential_headers = spec
+            .authenticators
             .iter()
             .filter_map(|name| known.authenticators.get(name.as_str()))
             .flatten();
         for name in credential_headers {
-            if document.keep_credential && set.contains(&plain(name)) {
-                findings.wrong("keepCredential", format!("`{name}` cannot both keep the client's credential and be set by `headers`"));
+            if document.keep_credential && ours.contains(&plain(name)) {
+                findings.wrong("keepCredential", format!("`{name}` cannot both keep the client's credential and be set by `headers` or `credential`"));
             }
         }
         UpstreamRules {
@@ -45,8 +51,33 @@ pub(super) fn read(
             remove_headers,
             keep_credential: document.keep_credential,
             response_headers,
+            credentials,
         }
     })
+}
+
+/// Finds headers that are set twice: by `headers` and a credential, or by two credentials.
+fn check_credentials(
+    credentials: &[CredentialRule],
+    headers: &HashSet<String>,
+    findings: &mut Findings,
+) {
+    let mut set: HashSet<String> = HashSet::new();
+    for (at, rule) in credentials.iter().enumerate() {
+        let path = if credentials.len() == 1 {
+            "credential".to_owned()
+        } else {
+            format!("credential[{at}]")
+        };
+        for name in &rule.removed {
+            if headers.contains(&plain(name)) {
+                findings.wrong(&path, format!("`{name}` is set by `headers` too"));
+            }
+            if !set.insert(plain(name)) {
+                findings.wrong(&path, format!("`{name}` is set by another credential too"));
+            }
+        }
+    }
 }
 
 fn templates(

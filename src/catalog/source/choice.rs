@@ -104,6 +104,28 @@ choice!(
         Report,
     }
 );
+choice!(
+    /// What becomes of a request where the provider of its credential cannot be asked; `deny` where
+    /// it is left out. Whatever is chosen, the client's own value of the header is removed.
+    OnFailureDocument {
+        /// It is refused.
+        Deny,
+        /// It goes on with the last good token, as long as the provider's `cache.maxStale` allows.
+        Stale,
+        /// It goes on without a credential.
+        Allow,
+    }
+);
+choice!(
+    /// What becomes of a request where the provider has nothing for its upstream; `deny` where it
+    /// is left out.
+    OnAbsentDocument {
+        /// It is refused.
+        Deny,
+        /// It goes on without a credential.
+        Allow,
+    }
+);
 
 /// The length of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -2,19 +2,21 @@
 //!
 //! Wire types only; what they mean is checked by [`crate::catalog::build`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::de::{Error, Visitor};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::catalog::model::DEFAULT_NAMESPACE;
 use crate::catalog::source::choice::{
-    ApplicationStateDocument, DirectionDocument, EnforcementDocument, OnExceedDocument,
-    PreflightDocument, SubscriptionRuleDocument, SubscriptionStateDocument,
-    UnmatchedOperationDocument, WindowAlignmentDocument, WindowDocument,
+    ApplicationStateDocument, DirectionDocument, EnforcementDocument, OnAbsentDocument,
+    OnExceedDocument, OnFailureDocument, PreflightDocument, SubscriptionRuleDocument,
+    SubscriptionStateDocument, UnmatchedOperationDocument, WindowAlignmentDocument, WindowDocument,
 };
 use crate::catalog::source::reference::{ApiReference, LimitKeyDocument};
 
@@ -267,6 +269,88 @@ pub struct UpstreamDocument {
     /// Headers for the client, by templates.
     #[serde(default)]
     pub response_headers: BTreeMap<String, String>,
+    /// The credential that the upstream sees in place of the client's: one, or a list.
+    #[serde(default)]
+    pub credential: CredentialDocuments,
+}
+
+/// One credential, or a list of them.
+#[derive(Debug, Clone, Default)]
+pub struct CredentialDocuments(pub Vec<CredentialDocument>);
+
+/// A credential of the upstream's own provider.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialDocument {
+    /// The name of the provider in the configuration.
+    pub provider: String,
+    /// For whom the token is; left out, what the provider's configuration says.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// The scopes of the token, separated by spaces; left out, what the provider's configuration says.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// Where the token is for (RFC 8707); left out, what the provider's configuration says.
+    #[serde(default)]
+    pub resource: Option<String>,
+    /// Where the token is asked for, among what the provider's `tokenUrls` allows.
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// The party that the token is for, where the provider names none.
+    #[serde(default)]
+    pub party: Option<String>,
+    /// The grant that it is asked by, where the provider asks by `client_credentials`.
+    #[serde(default)]
+    pub grant_type: Option<String>,
+    /// The header that a token is put into: `authorization`. Not for providers that give whole headers.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// What stands before a token: `Bearer`; empty for nothing.
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// What becomes of a request where the provider cannot be asked.
+    #[serde(default)]
+    pub on_failure: OnFailureDocument,
+    /// What becomes of a request where the provider has nothing for its upstream.
+    #[serde(default)]
+    pub on_absent: OnAbsentDocument,
+}
+
+impl<'de> Deserialize<'de> for CredentialDocuments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CredentialsVisitor)
+    }
+}
+
+/// Chooses by form, so that a mistake in the body is told where it stands.
+struct CredentialsVisitor;
+
+impl<'de> Visitor<'de> for CredentialsVisitor {
+    type Value = CredentialDocuments;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a credential, such as { provider: erp }, or a list of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CredentialDocuments, A::Error> {
+        let one = CredentialDocument::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(CredentialDocuments(vec![one]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<CredentialDocuments, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(CredentialDocuments)
+    }
+}
+
+impl JsonSchema for CredentialDocuments {
+    fn schema_name() -> Cow<'static, str> {
+        "CredentialDocuments".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<CredentialDocument>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
 }
 
 /// What an application is.

@@ -54,8 +54,8 @@ impl Published {
             ),
             warnings: built.warnings.into_iter().collect(),
         };
-        let authenticators = &candidate.authenticators.authenticators;
-        Ok((published, Snapshot::new(revision, catalog, authenticators)))
+        let configured = &candidate.configured.configured;
+        Ok((published, Snapshot::new(revision, catalog, configured)))
     }
 
     /// Logs what is dangerous and was not so before.

@@ -1,4 +1,4 @@
-//! The parts of a revision: the documents of each source, and the authenticators.
+//! The parts of a revision: the documents of each source, and what the configuration builds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use crate::catalog::build::{Built, Known, Refused, build};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::source::store::StoreSource;
-use crate::catalog::sync::BuildAuthenticators;
+use crate::catalog::sync::BuildConfigured;
 use crate::config::Config;
 use crate::config::findings::Findings;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::problem::{Problem, Problems};
 use crate::secret::sha256;
-use crate::snapshot::{Authenticators, Revision};
+use crate::snapshot::{Configured, Revision};
 
 /// Where the documents of a source are.
 #[derive(Debug)]
@@ -56,37 +56,38 @@ pub(super) fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// The authenticators of one configuration, and the files that they were made of.
+/// The authenticators and providers of one configuration, and the files that they were made of.
 #[derive(Debug, Clone)]
-pub(super) struct AuthenticatorSet {
+pub(super) struct ConfiguredSet {
     /// The configuration that they are of; its other sections are those of the start.
     pub(super) config: Arc<Config>,
-    /// The authenticators.
-    pub(super) authenticators: Authenticators,
+    /// The authenticators and providers.
+    pub(super) configured: Configured,
     /// The files that were read, with digests.
     pub(super) files: BTreeMap<PathBuf, Option<[u8; 32]>>,
     /// The digest of all of it.
     pub(super) digest: [u8; 32],
 }
 
-impl AuthenticatorSet {
+impl ConfiguredSet {
     /// Builds those of `loaded`; the other sections stay those of `started`.
     pub(super) fn build(
         loaded: &Loaded,
         started: &Config,
-        build: &BuildAuthenticators,
+        build: &BuildConfigured,
     ) -> Result<Self, Problems> {
         let config = Config {
             authenticators: loaded.config.authenticators.clone(),
+            providers: loaded.config.providers.clone(),
             ..started.clone()
         };
         let mut reader = Reader::new(loaded.base());
         let mut findings = Findings::new();
-        let authenticators = build(&config, &mut reader, &mut findings);
-        if authenticators.is_none() && findings.count() == 0 {
+        let configured = build(&config, &mut reader, &mut findings);
+        if configured.is_none() && findings.count() == 0 {
             findings.wrong(
                 "authenticators",
-                "they cannot be built, and nothing says why",
+                "they or the providers cannot be built, and nothing says why",
             );
         }
         for warning in loaded.document.located(findings.warnings()).iter() {
@@ -96,7 +97,7 @@ impl AuthenticatorSet {
         loaded.document.problems(&findings).into_result(Self {
             digest: digest(loaded, &files),
             config: Arc::new(config),
-            authenticators: authenticators.unwrap_or_default(),
+            configured: configured.unwrap_or_default(),
             files,
         })
     }
@@ -114,7 +115,7 @@ impl AuthenticatorSet {
 
 fn digest(loaded: &Loaded, files: &BTreeMap<PathBuf, Option<[u8; 32]>>) -> [u8; 32] {
     let mut digested = Vec::new();
-    digested.extend(loaded.authenticators_digest());
+    digested.extend(loaded.reloaded_digest());
     for (path, digest) in files {
         digested.extend(sha256(path.as_os_str().as_encoded_bytes()));
         digested.extend(digest.unwrap_or_default());
@@ -130,34 +131,34 @@ pub(super) fn read_digest(path: &Path) -> Option<[u8; 32]> {
     reader.files().values().next().copied().flatten()
 }
 
-/// A choice of documents for each source, some of them new, and of authenticators.
+/// A choice of documents for each source, some of them new, and of what the configuration builds.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     /// The documents of each source, and whether they are new.
     pub(super) sources: Vec<(Arc<SourceDocuments>, bool)>,
-    /// The authenticators.
-    pub(super) authenticators: AuthenticatorSet,
-    /// Whether they are new.
-    pub(super) has_new_authenticators: bool,
+    /// What the configuration builds.
+    pub(super) configured: ConfiguredSet,
+    /// Whether that is new.
+    pub(super) has_new_configured: bool,
 }
 
 impl Candidate {
     /// Whether anything in it is new.
     pub(super) fn is_new(&self) -> bool {
-        self.has_new_authenticators || self.sources.iter().any(|(_, is_new)| *is_new)
+        self.has_new_configured || self.sources.iter().any(|(_, is_new)| *is_new)
     }
 
     /// The catalog of it.
     pub(super) fn build(&self) -> Result<Built, Vec<(usize, Problem)>> {
         let sources: Vec<&SourceDocuments> =
             self.sources.iter().map(|(source, _)| &**source).collect();
-        let known: Known = self.authenticators.config.known();
+        let known: Known = self.configured.config.known();
         build(&sources, &known).map_err(|Refused(problems)| problems)
     }
 
     /// The digest of it.
     pub(super) fn revision(&self) -> Revision {
-        let mut digested = self.authenticators.digest.to_vec();
+        let mut digested = self.configured.digest.to_vec();
         for (source, _) in &self.sources {
             digested.extend(sha256(source.source.as_bytes()));
             digested.extend(source.digest);

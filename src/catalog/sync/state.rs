@@ -9,15 +9,15 @@ use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::source::store::StoreSource;
-use crate::catalog::sync::BuildAuthenticators;
+use crate::catalog::sync::BuildConfigured;
 use crate::catalog::sync::parts::{PartState, Published, Refusals};
-use crate::catalog::sync::revision::{AuthenticatorSet, Candidate, Place, parent, read_digest};
+use crate::catalog::sync::revision::{Candidate, ConfiguredSet, Place, parent, read_digest};
 use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, ReloadOutcome, SourceStatus,
 };
-use crate::config::RELOADED_SECTION;
 use crate::config::load::{ConfigOrigin, Loaded};
 use crate::config::sources::SourceType;
+use crate::config::{Config, RELOADED_SECTIONS};
 use crate::problem::Problems;
 use crate::secret::hexadecimal;
 use crate::snapshot::Snapshot;
@@ -26,8 +26,8 @@ use crate::snapshot::Snapshot;
 pub(super) struct State {
     /// As the process started: the sections that do not reload are compared with these.
     started: Loaded,
-    build_authenticators: BuildAuthenticators,
-    authenticators: AuthenticatorSet,
+    build_configured: BuildConfigured,
+    configured: ConfiguredSet,
     sources: Vec<SourceState>,
     /// How the configuration stands.
     configuration: PartState,
@@ -52,13 +52,12 @@ impl State {
     /// Reads everything; anything wrong is an error.
     pub(super) fn load_first(
         loaded: Loaded,
-        build_authenticators: BuildAuthenticators,
+        build_configured: BuildConfigured,
         store: Option<StoreSource>,
     ) -> Result<(Self, Snapshot), Problems> {
         let mut problems = Problems::new();
-        let authenticators =
-            AuthenticatorSet::build(&loaded, &loaded.config, &build_authenticators)
-                .map_err(|found| problems.extend(found));
+        let configured = ConfiguredSet::build(&loaded, &loaded.config, &build_configured)
+            .map_err(|found| problems.extend(found));
         let mut sources = Vec::new();
         let mut unread = Problems::new();
         for (name, place) in places(&loaded, store.as_ref()) {
@@ -70,8 +69,8 @@ impl State {
                 Err(found) => unread.extend(found),
             }
         }
-        let authenticators = match authenticators {
-            Ok(authenticators) if unread.is_empty() => authenticators,
+        let configured = match configured {
+            Ok(configured) if unread.is_empty() => configured,
             _ => {
                 let documents: Vec<_> = sources.iter().map(|(_, read)| &**read).collect();
                 let found = problems_of_catalog(&documents, unread, &loaded);
@@ -84,8 +83,8 @@ impl State {
                 .iter()
                 .map(|(_, documents)| (Arc::clone(documents), true))
                 .collect(),
-            authenticators: authenticators.clone(),
-            has_new_authenticators: true,
+            configured: configured.clone(),
+            has_new_configured: true,
         };
         let (published, snapshot) = Published::prepare(&candidate).map_err(|found| {
             found
@@ -101,8 +100,8 @@ impl State {
         });
         let state = Self {
             started: loaded,
-            build_authenticators,
-            authenticators,
+            build_configured,
+            configured,
             sources: sources.collect(),
             configuration: PartState::good(),
             restart_needed: Vec::new(),
@@ -177,16 +176,21 @@ impl State {
         }
     }
 
-    /// The configuration and the files that the authenticators read, as they are now.
+    /// The configuration and the files that it names, as they are now.
     fn configuration_files(&self) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
         let own = match &self.started.origin {
             ConfigOrigin::File { path, .. } => Some(path),
             ConfigOrigin::CommandLine { .. } => None,
         };
         own.into_iter()
-            .chain(self.authenticators.files.keys())
+            .chain(self.configured.files.keys())
             .map(|path| (path.clone(), read_digest(path)))
             .collect()
+    }
+
+    /// The configuration of what is in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.configured.config)
     }
 
     /// What is allowed in the catalog that is in force, but should be seen.
@@ -200,7 +204,7 @@ impl State {
         read: Vec<Result<SourceFiles, Problems>>,
         refusals: &mut Refusals,
     ) -> Candidate {
-        let authenticators = self.read_authenticators().unwrap_or_else(|problems| {
+        let configured = self.read_configured().unwrap_or_else(|problems| {
             refusals.configuration = problems;
             None
         });
@@ -228,16 +232,16 @@ impl State {
             });
         Candidate {
             sources: sources.collect(),
-            has_new_authenticators: authenticators.is_some(),
-            authenticators: authenticators.unwrap_or_else(|| self.authenticators.clone()),
+            has_new_configured: configured.is_some(),
+            configured: configured.unwrap_or_else(|| self.configured.clone()),
         }
     }
 
-    /// The authenticators, where they or their files changed.
-    fn read_authenticators(&mut self) -> Result<Option<AuthenticatorSet>, Problems> {
+    /// What the configuration builds, where it or its files changed.
+    fn read_configured(&mut self) -> Result<Option<ConfiguredSet>, Problems> {
         let loaded = self.started.load_again()?;
         let mut changed = self.started.changed_sections(&loaded);
-        changed.retain(|section| *section != RELOADED_SECTION);
+        changed.retain(|section| !RELOADED_SECTIONS.contains(section));
         if changed != self.restart_needed && !changed.is_empty() {
             tracing::warn!(
                 sections = changed.join(", "),
@@ -245,10 +249,10 @@ impl State {
             );
         }
         self.restart_needed = changed;
-        if self.authenticators.is_of(&loaded) {
+        if self.configured.is_of(&loaded) {
             return Ok(None);
         }
-        AuthenticatorSet::build(&loaded, &self.started.config, &self.build_authenticators).map(Some)
+        ConfiguredSet::build(&loaded, &self.started.config, &self.build_configured).map(Some)
     }
 
     /// Builds what holds of `candidate`: what is wrong goes back to its last good form, one part
@@ -275,12 +279,12 @@ impl State {
                 let own = found.into_iter().filter(|(source, _)| *source == at);
                 refusals.put(at, own.map(|(_, problem)| problem).collect());
                 self.revert(&mut current, at);
-            } else if current.has_new_authenticators {
-                // what was in force does not fit the new authenticators: they are refused, and the
+            } else if current.has_new_configured {
+                // what was in force does not fit the new configuration: it is refused, and the
                 // sources are judged again without them
                 refusals.configuration = found.into_iter().map(|(_, problem)| problem).collect();
-                start.authenticators = self.authenticators.clone();
-                start.has_new_authenticators = false;
+                start.configured = self.configured.clone();
+                start.has_new_configured = false;
                 refusals.forget(&start);
                 current = start.clone();
             } else {
@@ -305,7 +309,7 @@ impl State {
 
     fn take(&mut self, candidate: Candidate, published: Published) {
         self.published = published;
-        self.authenticators = candidate.authenticators;
+        self.configured = candidate.configured;
         for (source, (documents, _)) in self.sources.iter_mut().zip(candidate.sources) {
             source.good = documents;
         }
@@ -338,7 +342,7 @@ impl State {
             plans,
             sources: sources.collect(),
             configuration: ConfigurationStatus {
-                digest: hexadecimal(&self.authenticators.digest),
+                digest: hexadecimal(&self.configured.digest),
                 refused: self.configuration.refused,
                 last_success: self.configuration.last_success,
                 last_failure: self.configuration.last_failure.clone(),
@@ -353,7 +357,7 @@ impl State {
         if let ConfigOrigin::File { path, .. } = &self.started.origin {
             places.insert(parent(path));
         }
-        places.extend(self.authenticators.files.keys().map(|path| parent(path)));
+        places.extend(self.configured.files.keys().map(|path| parent(path)));
         places.extend(
             self.sources
                 .iter()

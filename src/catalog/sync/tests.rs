@@ -35,7 +35,7 @@ fn application(spec: &str) -> String {
 }
 
 /// Stands for each configured authenticator; reads the file `secret`.
-fn builder() -> BuildAuthenticators {
+fn builder() -> BuildConfigured {
     Box::new(|config, reader, findings| {
         if let Err(error) = SecretSource::File("secret".into()).load(reader) {
             findings.wrong("authenticators.keys", error.to_string());
@@ -44,7 +44,10 @@ fn builder() -> BuildAuthenticators {
         let built = names
             .chain(["anonymous"])
             .map(|name| (name.into(), Arc::new(Authenticator::Anonymous)));
-        Some(built.collect())
+        Some(Configured {
+            authenticators: built.collect(),
+            ..Configured::default()
+        })
     })
 }
 
@@ -450,7 +453,7 @@ fn a_start_tells_everything_that_is_wrong() {
 fn the_short_form_has_a_catalog() {
     let headers = ["x-user={principal.subject}".to_owned()];
     let loaded = quick_of(headers.to_vec()).unwrap();
-    let build: BuildAuthenticators = Box::new(|_, _, _| Some(Authenticators::new()));
+    let build: BuildConfigured = Box::new(|_, _, _| Some(Configured::default()));
     let (sync, snapshot) = CatalogSync::load_first(loaded, build, None).unwrap();
     assert_eq!(snapshot.catalog().apis()[0].hosts[0].to_string(), "*");
     let outcome = sync
@@ -459,7 +462,7 @@ fn the_short_form_has_a_catalog() {
     assert!(!outcome.published && outcome.problems.is_empty());
     let wrong = ["x-user={nobody}".to_owned()];
     let loaded = quick_of(wrong.to_vec()).unwrap();
-    let build: BuildAuthenticators = Box::new(|_, _, _| Some(Authenticators::new()));
+    let build: BuildConfigured = Box::new(|_, _, _| Some(Configured::default()));
     let problems = CatalogSync::load_first(loaded, build, None)
         .unwrap_err()
         .to_string();

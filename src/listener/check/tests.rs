@@ -1,6 +1,5 @@
 //! Tests of the gRPC server, over real connections.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,7 +37,7 @@ use crate::config::value::HumanDuration;
 use crate::listener::address::ListenAddress;
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown};
-use crate::snapshot::{Revision, Snapshot, SnapshotReader};
+use crate::snapshot::{Configured, Revision, Snapshot, SnapshotReader};
 use crate::task::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::Recorder;
@@ -66,7 +65,7 @@ impl Fixture {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
         let (recorder, _) = Recorder::collecting(metrics.clone(), Clock::system());
         let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
-        let snapshot = Snapshot::new(Revision::new(&[]), empty, &HashMap::new());
+        let snapshot = Snapshot::new(Revision::new(&[]), empty, &Configured::default());
         let shared = Shared {
             checker: Checker::new(Authorization::new(Clock::system()), None, recorder.clone()),
             snapshots: SnapshotReader::new(snapshot),

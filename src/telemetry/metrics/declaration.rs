@@ -51,6 +51,16 @@ declarations! {
         "Tokens that are remembered, so that their signature is not verified again";
     VERIFIED_TOKENS_BYTES = "gauge" "portcullis_verified_tokens_bytes" [],
         "What they take, about; `checks.verifiedTokens` is the most";
+    PROVIDER_TOKENS = "counter" "portcullis_provider_tokens_total" ["provider", "outcome"],
+        "Needs of checks for a provider's token by how they were met: `hit`, `refreshed` (the first use of a token that was renewed ahead of its end), `waited`, `stale`, `absent` (the provider has nothing), `failed`";
+    PROVIDER_FETCHES = "counter" "portcullis_provider_fetches_total" ["provider", "result"],
+        "Requests for a token by how they ended: `given`, `absent`, `unavailable`, `refused`, `unusable`, `not_asked`";
+    PROVIDER_PAUSED = "gauge" "portcullis_provider_paused" ["provider"],
+        "1 while the provider is not asked, after failures in a row or as it asked for, else 0";
+    PROVIDER_CACHE_TOKENS = "gauge" "portcullis_provider_cache_tokens" [],
+        "Provider tokens that are kept";
+    PROVIDER_CACHE_BYTES = "gauge" "portcullis_provider_cache_bytes" [],
+        "What they take, about; `checks.providerTokens` is the most";
     TASK_SUCCESS = "gauge" "portcullis_task_last_success_timestamp_seconds" ["task"],
         "When the background task last succeeded, in seconds since 1970; 0 where it never did";
     USAGE_DROPPED = "counter" "portcullis_usage_dropped_total" [],

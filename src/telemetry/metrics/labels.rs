@@ -31,6 +31,12 @@ label_sets! {
     RevisionLabels { revision: Arc<str> }
     /// Of an issuer's keys.
     IssuerLabels { issuer: Arc<str> }
+    /// Of a need for a provider's token.
+    OutcomeLabels { provider: Arc<str>, outcome: &'static str }
+    /// Of a request for a token.
+    FetchLabels { provider: Arc<str>, result: &'static str }
+    /// Of a provider.
+    ProviderLabels { provider: Arc<str> }
     /// Of a task.
     TaskLabels { task: Arc<str> }
     /// Of the program.

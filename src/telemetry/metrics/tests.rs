@@ -18,6 +18,7 @@ fn record(
         api,
         operation: None,
         caller: CallerRecord::default(),
+        token: None,
         shadow: false,
         request: None,
         duration: Duration::from_micros(300),

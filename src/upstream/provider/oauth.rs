@@ -1,0 +1,619 @@
+//! Token endpoints (RFC 6749 section 3.2): how we say who we are, what is asked, and what an
+//! answer must be to be used.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use jsonwebtoken::Header;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use url::Url;
+use url::form_urlencoded::{Serializer, byte_serialize};
+use uuid::Builder;
+
+use super::answer::{CredentialHeader, Given, Life};
+use super::config::{ProviderContext, check_text};
+use super::life::unverified_life;
+use super::{Target, Want};
+use crate::authentication::algorithm::Algorithm;
+use crate::clock::Clock;
+use crate::config::findings::Findings;
+use crate::config::value::SecretSource;
+use crate::fetch::{FailureKind, FetchError};
+use crate::header::HeaderName;
+use crate::http_client::config::HttpConfig;
+use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpRequest};
+use crate::json;
+use crate::secret::Secret;
+use crate::signing::SigningKey;
+
+/// How long a client assertion is valid.
+const ASSERTION_SECONDS: i64 = 60;
+/// The longest pause that `Retry-After` is believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Who we are for a token endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Our client id.
+    pub id: String,
+    /// Our secret. With neither `secret` nor `key` we are known by our certificate
+    /// (`http.certificate`, RFC 8705 section 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretSource>,
+    /// Where the secret is sent: in the `authorization` header, or in the form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<SecretMethod>,
+    /// Our private key (PEM), which signs an assertion (RFC 7523 section 2.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SecretSource>,
+    /// The algorithm of the key; left out, the usual one of its kind: RS256, ES256 or EdDSA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
+    /// The `kid` of the key, where the server asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// The `aud` of the assertion; left out, the token address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
+/// Where a client secret is sent (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SecretMethod {
+    /// In `authorization: Basic`.
+    #[default]
+    Basic,
+    /// In the form.
+    Post,
+}
+
+/// A token endpoint, and who we are for it.
+pub(super) struct TokenEndpoint {
+    url: Url,
+    client: Client,
+    parameters: Vec<(Box<str>, Box<str>)>,
+    server: Server,
+}
+
+/// How servers are asked for tokens.
+#[derive(Debug)]
+pub(super) struct Server {
+    http: HttpClient,
+    max_answer: usize,
+    clock: Clock,
+}
+
+enum Client {
+    Secret {
+        id: Box<str>,
+        secret: Secret<String>,
+        method: SecretMethod,
+    },
+    Key {
+        id: Box<str>,
+        key: Box<SigningKey>,
+        key_id: Option<Box<str>>,
+        audience: Option<Box<str>>,
+    },
+    Certificate {
+        id: Box<str>,
+    },
+}
+
+/// The fields of a form. Values may be secret.
+pub(super) type Form<'a> = Vec<(&'a str, Cow<'a, str>)>;
+
+/// A token, and how long it lasts.
+pub(super) struct Token {
+    value: Secret<String>,
+    lasts: Option<Duration>,
+}
+
+impl ClientConfig {
+    pub(super) fn check(&self, http: &HttpConfig, findings: &mut Findings) {
+        check_text("id", Some(&self.id), findings);
+        check_text("keyId", self.key_id.as_deref(), findings);
+        check_text("audience", self.audience.as_deref(), findings);
+        match (&self.secret, &self.key) {
+            (Some(_), Some(_)) => findings.wrong("key", "stands beside `secret`; give one of them"),
+            (None, None) if http.certificate.is_none() => {
+                findings.wrong("secret", "is needed, or `key`, or `http.certificate`");
+            }
+            (Some(_), None) | (None, Some(_)) | (None, None) => {}
+        }
+        if self.method.is_some() && self.secret.is_none() {
+            findings.wrong("method", "is for `secret` alone");
+        }
+        if self.key.is_none() {
+            for (path, is_set) in [
+                ("algorithm", self.algorithm.is_some()),
+                ("keyId", self.key_id.is_some()),
+                ("audience", self.audience.is_some()),
+            ] {
+                if is_set {
+                    findings.wrong(path, "is for `key` alone");
+                }
+            }
+        }
+    }
+
+    fn build(&self, context: &mut ProviderContext<'_>) -> Option<Client> {
+        let id: Box<str> = self.id.as_str().into();
+        if let Some(source) = &self.secret {
+            let secret = load_text("secret", source, context)?;
+            let method = self.method.unwrap_or_default();
+            return Some(Client::Secret { id, secret, method });
+        }
+        if let Some(source) = &self.key {
+            let key = load_key("key", source, self.algorithm, context)?;
+            let own = |text: &Option<String>| text.as_deref().map(Into::into);
+            return Some(Client::Key {
+                id,
+                key: Box::new(key),
+                key_id: own(&self.key_id),
+                audience: own(&self.audience),
+            });
+        }
+        Some(Client::Certificate { id })
+    }
+}
+
+/// The text of a secret at `path`.
+pub(super) fn load_text(
+    path: &str,
+    source: &SecretSource,
+    context: &mut ProviderContext<'_>,
+) -> Option<Secret<String>> {
+    match source.load(context.reader) {
+        Ok(bytes) => match String::from_utf8(bytes.expose().clone()) {
+            Ok(text) => Some(Secret::new(text)),
+            Err(_) => {
+                context.findings.wrong(path, "it is no UTF-8 text");
+                None
+            }
+        },
+        Err(error) => {
+            context.findings.wrong(path, error.to_string());
+            None
+        }
+    }
+}
+
+/// The signing key at `path`.
+pub(super) fn load_key(
+    path: &str,
+    source: &SecretSource,
+    algorithm: Option<Algorithm>,
+    context: &mut ProviderContext<'_>,
+) -> Option<SigningKey> {
+    let loaded = source.load(context.reader);
+    let key = loaded.map_err(|error| error.to_string()).and_then(|pem| {
+        SigningKey::from_pem(pem.expose(), algorithm).map_err(|error| error.to_string())
+    });
+    key.map_err(|error| context.findings.wrong(path, error))
+        .ok()
+}
+
+/// What every provider of tokens is configured with.
+pub(super) struct EndpointConfig<'c> {
+    pub token_url: &'c str,
+    pub client: &'c ClientConfig,
+    pub parameters: &'c BTreeMap<String, String>,
+    pub http: &'c HttpConfig,
+}
+
+/// The form fields that are ours to fill.
+const OWN_FIELDS: [&str; 16] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "audience",
+    "resource",
+    "assertion",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
+    "username",
+    "password",
+];
+
+impl EndpointConfig<'_> {
+    pub(super) fn check(&self, findings: &mut Findings) {
+        self.http
+            .check_address("tokenUrl", self.token_url, findings);
+        findings.within("client", |findings| self.client.check(self.http, findings));
+        for name in self.parameters.keys() {
+            if OWN_FIELDS.contains(&name.as_str()) {
+                findings.wrong(
+                    &format!("parameters.{name}"),
+                    "this field is filled already; there are keys for what it says",
+                );
+            }
+        }
+    }
+
+    pub(super) fn build(&self, context: &mut ProviderContext<'_>) -> Option<TokenEndpoint> {
+        let server = Server::build(self.http, context);
+        let mut findings = std::mem::take(context.findings);
+        let client = findings.within("client", |findings| {
+            self.client.build(&mut ProviderContext {
+                reader: context.reader,
+                findings,
+                services: context.services,
+                parties: context.parties,
+            })
+        });
+        *context.findings = findings;
+        let parameters = self.parameters.iter();
+        Some(TokenEndpoint {
+            url: Url::parse(self.token_url).ok()?,
+            client: client?,
+            parameters: parameters
+                .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+                .collect(),
+            server: server?,
+        })
+    }
+}
+
+impl TokenEndpoint {
+    /// Asks for a token by `form`, to which our client's own fields are added.
+    pub(super) async fn ask(&self, mut form: Form<'_>) -> Result<Token, FetchError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.parameters {
+            form.push((name, Cow::Borrowed(&**value)));
+        }
+        match &self.client {
+            Client::Secret {
+                id,
+                secret,
+                method: SecretMethod::Basic,
+            } => {
+                headers.insert(AUTHORIZATION, basic(id, secret.expose())?);
+            }
+            Client::Secret {
+                id,
+                secret,
+                method: SecretMethod::Post,
+            } => {
+                form.push(("client_id", Cow::Borrowed(id)));
+                form.push(("client_secret", Cow::Borrowed(secret.expose())));
+            }
+            Client::Key {
+                id,
+                key,
+                key_id,
+                audience,
+            } => {
+                let audience = audience.as_deref().unwrap_or(self.url.as_str());
+                let assertion = Assertion {
+                    client_id: id,
+                    audience,
+                    seconds: ASSERTION_SECONDS,
+                };
+                let now = self.server.clock.unix_seconds();
+                let signed = assertion.sign(key, now, |header| {
+                    header.kid = key_id.as_deref().map(str::to_owned);
+                })?;
+                push_assertion(&mut form, id, signed);
+            }
+            Client::Certificate { id } => form.push(("client_id", Cow::Borrowed(id))),
+        }
+        self.server.ask(&self.url, headers, &form).await
+    }
+}
+
+/// Says by an assertion who we are (RFC 7523 section 2.2).
+pub(super) fn push_assertion<'a>(form: &mut Form<'a>, client_id: &'a str, assertion: String) {
+    const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    form.push(("client_id", Cow::Borrowed(client_id)));
+    form.push(("client_assertion_type", Cow::Borrowed(JWT_BEARER)));
+    form.push(("client_assertion", Cow::Owned(assertion)));
+}
+
+/// A statement of ours about who we are (RFC 7523 section 3).
+pub(super) struct Assertion<'a> {
+    pub client_id: &'a str,
+    pub audience: &'a str,
+    pub seconds: i64,
+}
+
+impl Assertion<'_> {
+    pub(super) fn sign(
+        &self,
+        key: &SigningKey,
+        now: i64,
+        change: impl FnOnce(&mut Header),
+    ) -> Result<String, FetchError> {
+        let claims = json!({
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": self.audience,
+            "jti": Builder::from_random_bytes(random()?).into_uuid().to_string(),
+            "iat": now,
+            "nbf": now,
+            "exp": now + self.seconds,
+        });
+        key.sign(&claims, change)
+            .map_err(|error| FetchError::new(FailureKind::NotAsked, error.to_string()))
+    }
+}
+
+/// Bytes that nobody can foresee: an id that was used must not come again.
+fn random() -> Result<[u8; 16], FetchError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| FetchError::new(FailureKind::NotAsked, "the system gives no randomness"))?;
+    Ok(bytes)
+}
+
+/// `authorization: Basic`, with both parts encoded as a form is (RFC 6749 section 2.3.1).
+fn basic(id: &str, secret: &str) -> Result<HeaderValue, FetchError> {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let both = format!("{}:{}", encoded(id), encoded(secret));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(both)))
+        .map_err(|error| FetchError::new(FailureKind::NotAsked, error.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Server {
+    pub(super) fn build(http: &HttpConfig, context: &mut ProviderContext<'_>) -> Option<Self> {
+        let (reader, findings) = (&mut *context.reader, &mut *context.findings);
+        let client = findings.within("http", |findings| http.build(reader, findings))?;
+        Some(Self {
+            http: client,
+            max_answer: http.max_answer.0,
+            clock: context.services.clock().clone(),
+        })
+    }
+
+    /// The time of day.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Sends a request; an answer that is no success is a failure.
+    pub(super) async fn send(&self, request: &HttpRequest) -> Result<HttpAnswer, FetchError> {
+        let answer = self.send_any(request).await?;
+        if answer.status.is_success() {
+            Ok(answer)
+        } else {
+            Err(failure(&answer))
+        }
+    }
+
+    /// Sends a request, and gives the answer whatever its status.
+    pub(super) async fn send_any(&self, request: &HttpRequest) -> Result<HttpAnswer, FetchError> {
+        let answer = self.http.send(request, self.max_answer).await;
+        answer.map_err(|error| {
+            let kind = match &error {
+                HttpError::Client(_) | HttpError::Transport(_) => FailureKind::Unavailable,
+                HttpError::Status(_) | HttpError::TooLarge(_) | HttpError::NotJson(_) => {
+                    FailureKind::Unusable
+                }
+            };
+            FetchError::new(kind, error.to_string())
+        })
+    }
+
+    /// Asks `url` for a token.
+    pub(super) async fn ask(
+        &self,
+        url: &Url,
+        mut headers: HeaderMap,
+        form: &Form<'_>,
+    ) -> Result<Token, FetchError> {
+        let body = Serializer::new(String::new()).extend_pairs(form).finish();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let request = HttpRequest {
+            method: Method::POST,
+            url: url.clone(),
+            headers,
+            body: Secret::new(body.into_bytes()),
+        };
+        let answer = self.send(&request).await?;
+        Token::read(&answer, self.clock.unix_seconds())
+    }
+}
+
+/// What an answer says that is no success.
+pub(super) fn failure(answer: &HttpAnswer) -> FetchError {
+    let status = answer.status;
+    let is_ours = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT;
+    let kind = if is_ours {
+        FailureKind::Unavailable
+    } else {
+        FailureKind::Refused
+    };
+    let code = json::parse_object(answer.body.expose()).ok();
+    let code = code.as_ref().and_then(error_code);
+    let message = match code {
+        Some(code) => format!("the server answered with status {status}: {code}"),
+        None => format!("the server answered with status {status}"),
+    };
+    let mut error = FetchError::new(kind, message);
+    error.retry_after = is_ours.then(|| retry_after(&answer.headers)).flatten();
+    error
+}
+
+/// The `error` of an answer (RFC 6749 section 5.2), where it is a code and no text of its own.
+fn error_code(answer: &Map<String, Value>) -> Option<&str> {
+    let code = answer.get("error")?.as_str()?;
+    let is_code = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    (code.len() <= 64 && code.bytes().all(is_code)).then_some(code)
+}
+
+/// How long the server asks to be left alone (RFC 9110 section 10.2.3), where it says so in seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+}
+
+impl Token {
+    /// Reads a token response (RFC 6749 section 5.1). Its `Cache-Control` always forbids caches to
+    /// keep it; how long a token may be used is said by `expires_in` and by the token itself.
+    fn read(answer: &HttpAnswer, now: i64) -> Result<Self, FetchError> {
+        let unusable = |why: &str| FetchError::new(FailureKind::Unusable, why);
+        let object = json::parse_object(answer.body.expose())
+            .map_err(|_| unusable("the answer is no JSON object that can be read in one way"))?;
+        if object.contains_key("error") {
+            let code = error_code(&object).unwrap_or("an error");
+            return Err(FetchError::new(
+                FailureKind::Refused,
+                format!("the server answered with {code}"),
+            ));
+        }
+        let Some(Value::String(token)) = object.get("access_token") else {
+            return Err(unusable("the answer has no `access_token` that is a text"));
+        };
+        // RFC 6749 appendix A.12: visible characters
+        if token.is_empty() || !token.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) {
+            return Err(unusable(
+                "the token is empty or has characters that no token has",
+            ));
+        }
+        let is_bearer = |kind: &Value| {
+            kind.as_str()
+                .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer") || kind == "N_A")
+        };
+        if object
+            .get("token_type")
+            .is_some_and(|kind| !is_bearer(kind))
+        {
+            return Err(unusable("the token is of a type other than Bearer"));
+        }
+        let said = match object.get("expires_in") {
+            None | Some(Value::Null) => None,
+            Some(seconds) => Some(
+                seconds_of(seconds)
+                    .ok_or_else(|| unusable("`expires_in` is no number of seconds above zero"))?,
+            ),
+        };
+        let own = unverified_life(token, now);
+        if own.is_some_and(|own| own.is_zero()) {
+            return Err(unusable("the token has expired already"));
+        }
+        let lasts = match (said, own) {
+            (Some(said), Some(own)) => Some(said.min(own)),
+            (said, own) => said.or(own),
+        };
+        Ok(Self {
+            value: Secret::new(token.clone()),
+            lasts,
+        })
+    }
+
+    /// The headers that bring it to the upstream, as `want` says.
+    pub(super) fn into_given(self, want: &Want) -> Result<Given, FetchError> {
+        let header = token_header(&want.target, self.value.expose())?;
+        Ok(Given {
+            headers: vec![header],
+            life: Life {
+                lasts: self.lasts,
+                ..Life::default()
+            },
+        })
+    }
+}
+
+/// The header for a token, as `target` says.
+pub(super) fn token_header(target: &Target, token: &str) -> Result<CredentialHeader, FetchError> {
+    let name = match &target.header {
+        Some(name) => Ok(name.clone()),
+        None => HeaderName::parse("authorization"),
+    };
+    let value = match &target.scheme {
+        Some(scheme) => format!("{scheme} {token}"),
+        None => token.to_owned(),
+    };
+    name.and_then(|name| CredentialHeader::set(name, value))
+        .map_err(|error| FetchError::new(FailureKind::Unusable, error.to_string()))
+}
+
+/// Some servers write numbers as texts.
+fn seconds_of(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+        Value::Number(number) => number.as_f64()?,
+    };
+    // a year is more than anybody keeps a token
+    let seconds = seconds.min(31_536_000.0);
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok())?
+}
+
+/// Adds what `target` asks for, or else what the provider's configuration says.
+pub(super) fn push_target<'a>(form: &mut Form<'a>, target: &'a Target, usual: &'a Usual) {
+    for (name, asked, usual) in [
+        ("scope", &target.scope, &usual.scope),
+        ("audience", &target.audience, &usual.audience),
+        ("resource", &target.resource, &usual.resource),
+    ] {
+        if let Some(value) = asked.as_ref().or(usual.as_ref()) {
+            form.push((name, Cow::Borrowed(value)));
+        }
+    }
+}
+
+/// What is asked for where an Api does not say.
+#[derive(Debug, Default)]
+pub(super) struct Usual {
+    pub scope: Option<Arc<str>>,
+    pub audience: Option<Arc<str>>,
+    pub resource: Option<Arc<str>>,
+}
+
+impl Usual {
+    pub(super) fn of(
+        scope: &Option<String>,
+        audience: &Option<String>,
+        resource: &Option<String>,
+    ) -> Self {
+        let own = |text: &Option<String>| text.as_deref().map(Into::into);
+        Self {
+            scope: own(scope),
+            audience: own(audience),
+            resource: own(resource),
+        }
+    }
+}
+
+impl fmt::Debug for TokenEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEndpoint")
+            .field("host", &self.url.host_str())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

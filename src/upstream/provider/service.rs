@@ -1,0 +1,248 @@
+//! What outlives a revision of the configuration: the flights of each provider, its counters, and
+//! how its last fetch ended. A provider whose configuration did not change keeps all of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::fetch::{FetchError, Fetches, Pause};
+use crate::secret::hexadecimal;
+use crate::task::Tasks;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sharded::ShardedCounter;
+use crate::upstream::token_cache::{Held, TokenCache};
+
+/// How an Api's need for a token was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TokenOutcome {
+    /// By a token that was there.
+    Hit,
+    /// By a token that was renewed since it was last used.
+    Refreshed,
+    /// By a token that the check waited for.
+    Waited,
+    /// By a token that is over, as it cannot be renewed and the Api allows that.
+    Stale,
+    /// The provider has nothing for this upstream.
+    Absent,
+    /// Not at all: the token cannot be had.
+    Failed,
+}
+
+impl TokenOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] = [
+        Self::Hit,
+        Self::Refreshed,
+        Self::Waited,
+        Self::Stale,
+        Self::Absent,
+        Self::Failed,
+    ];
+
+    /// The name in metrics, metadata and the decision log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Refreshed => "refreshed",
+            Self::Waited => "waited",
+            Self::Stale => "stale",
+            Self::Absent => "absent",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What outlives a revision of one provider.
+#[derive(Debug)]
+pub struct ProviderService {
+    name: Arc<str>,
+    fingerprint: [u8; 32],
+    fetches: Fetches<Held>,
+    cache: TokenCache,
+    clock: Clock,
+    metrics: Option<Metrics>,
+    outcomes: [ShardedCounter; TokenOutcome::ALL.len()],
+    last: Mutex<LastFetch>,
+}
+
+/// How the last fetch of a provider ended.
+#[derive(Debug, Clone, Default)]
+pub struct LastFetch {
+    /// When one last succeeded.
+    pub success: Option<Timestamp>,
+    /// When one last failed.
+    pub failure: Option<Timestamp>,
+    /// Why, if the last one failed.
+    pub error: Option<Arc<str>>,
+}
+
+impl ProviderService {
+    /// Which configuration it is of.
+    #[must_use]
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    /// The flights to it.
+    #[must_use]
+    pub fn fetches(&self) -> &Fetches<Held> {
+        &self.fetches
+    }
+
+    /// Where its tokens are kept.
+    #[must_use]
+    pub fn cache(&self) -> &TokenCache {
+        &self.cache
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How its last fetch ended.
+    #[must_use]
+    pub fn last_fetch(&self) -> LastFetch {
+        self.last().clone()
+    }
+
+    /// The pause in which it is not asked, where there is one.
+    #[must_use]
+    pub fn pause(&self) -> Option<Pause> {
+        self.fetches.pause()
+    }
+
+    /// Counts how a need was met.
+    pub fn count(&self, outcome: TokenOutcome) {
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Records how a fetch ended.
+    pub fn fetched(&self, landed: Result<&Arc<Held>, &FetchError>) {
+        let now = self.clock.now();
+        let result = match landed {
+            Ok(held) if held.headers().is_empty() => "absent",
+            Ok(_) => "given",
+            Err(error) => error.kind.name(),
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.provider_fetched(&self.name, result);
+        }
+        let mut last = self.last();
+        match landed {
+            Ok(_) => {
+                last.success = Some(now);
+                last.error = None;
+            }
+            Err(error) => {
+                let told: Arc<str> = error.message.as_str().into();
+                if last.error.as_ref() != Some(&told) {
+                    tracing::warn!(provider = %self.name, error = %told, "a token cannot be had");
+                }
+                last.failure = Some(now);
+                last.error = Some(told);
+            }
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastFetch> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The services of every provider in use.
+#[derive(Debug, Clone)]
+pub struct ProviderServices(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tasks: Option<Tasks>,
+    cache: TokenCache,
+    clock: Clock,
+    metrics: Option<Metrics>,
+    services: Mutex<HashMap<(Arc<str>, [u8; 32]), Weak<ProviderService>>>,
+}
+
+impl ProviderServices {
+    /// Services whose flights `tasks` run and whose tokens `cache` keeps.
+    #[must_use]
+    pub fn online(tasks: Tasks, cache: TokenCache, clock: Clock, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner {
+            tasks: Some(tasks),
+            cache,
+            clock,
+            metrics: Some(metrics),
+            services: Mutex::default(),
+        }))
+    }
+
+    /// Services that fetch nothing and keep nothing, for commands that judge without a network.
+    #[must_use]
+    pub fn offline(clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            tasks: None,
+            cache: TokenCache::new(0),
+            clock,
+            metrics: None,
+            services: Mutex::default(),
+        }))
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The service of the provider `name` whose configuration has this digest; a request
+    /// takes `timeout` at most, and is sent twice at most.
+    #[must_use]
+    pub fn get_or_start(
+        &self,
+        name: &Arc<str>,
+        fingerprint: [u8; 32],
+        timeout: Duration,
+    ) -> Arc<ProviderService> {
+        let inner = &self.0;
+        let services = inner.services.lock();
+        let mut services = services.unwrap_or_else(PoisonError::into_inner);
+        services.retain(|_, service| service.strong_count() > 0);
+        let key = (Arc::clone(name), fingerprint);
+        if let Some(service) = services.get(&key).and_then(Weak::upgrade) {
+            return service;
+        }
+        let flight = timeout.saturating_mul(2) + Duration::from_secs(1);
+        let service = Arc::new(ProviderService {
+            name: Arc::clone(name),
+            fingerprint,
+            fetches: Fetches::new(inner.tasks.clone(), flight),
+            cache: inner.cache.clone(),
+            clock: inner.clock.clone(),
+            metrics: inner.metrics.clone(),
+            outcomes: TokenOutcome::ALL.map(|outcome| {
+                let metrics = inner.metrics.as_ref();
+                metrics.map_or_else(ShardedCounter::default, |metrics| {
+                    metrics.provider_tokens(name, outcome.name())
+                })
+            }),
+            last: Mutex::default(),
+        });
+        services.insert(key, Arc::downgrade(&service));
+        service
+    }
+}
+
+impl std::fmt::Display for ProviderService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = hexadecimal(&self.fingerprint);
+        write!(f, "{} ({})", self.name, digits.get(..8).unwrap_or_default())
+    }
+}
