@@ -9,7 +9,7 @@
 pub mod config;
 mod credentials;
 mod endpoints;
-mod registration;
+pub(crate) mod registration;
 
 use std::fmt;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ const MAX_TEXT: usize = 2048;
 /// The body of a registration. Fields that are not known are not looked at, as with FIWARE.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     domain: Option<String>,
     path: Option<String>,
     port: Option<i64>,
@@ -128,7 +128,7 @@ pub(super) const CLIENT_ID_RULE: &str =
     "a client id has letters, digits, `.`, `_`, `:` and `-`, 128 at most, and is not `.` or `..`";
 
 /// Whether `text` is a client id.
-pub(super) fn is_client_id(text: &str) -> bool {
+pub(crate) fn is_client_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && !matches!(text, "." | "..")
         && text
@@ -137,7 +137,7 @@ pub(super) fn is_client_id(text: &str) -> bool {
 }
 
 /// The host of an endpoint in normal form.
-pub(super) fn host(domain: &str) -> Result<String, String> {
+pub(crate) fn host(domain: &str) -> Result<String, String> {
     let after_address = domain
         .rfind(']')
         .map_or(domain, |end| domain.get(end..).unwrap_or(domain));
@@ -152,7 +152,7 @@ pub(super) fn host(domain: &str) -> Result<String, String> {
 }
 
 /// The path of an endpoint without a final slash.
-fn normal_path(path: &str) -> Result<String, String> {
+pub(crate) fn normal_path(path: &str) -> Result<String, String> {
     let base = match path.strip_suffix('/') {
         Some("") => "/",
         Some(base) => base,
