@@ -65,7 +65,7 @@ pub(super) fn import(input: &Input, report: &mut Report) -> Result<Imported, Pro
                 plugin.path
             ));
         }
-        report.changed("every request of every host gets a header, as enableEndpointMatching is false; one host's token is never sent to another, as FIWARE's filter did");
+        report.changed("every request of every host gets a header, as enableEndpointMatching is false; one host's token is never sent to another, which FIWARE's filter did");
         imported.apis.push(ApiNode {
             namespace: NAMESPACE,
             hosts: vec!["*".to_owned()],
