@@ -40,11 +40,11 @@ use crate::store::Store;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::provider;
 use crate::upstream::provider::config::ProviderContext;
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
 use crate::upstream::provider::signed::published::PublishedKeys;
+use crate::upstream::provider::{self, Provider};
 use crate::upstream::token_cache::TokenCache;
 use crate::upstream::token_refresh::TokenRefresh;
 use crate::usage::Recorder;
@@ -311,7 +311,10 @@ impl Parts {
             .before_each_scrape(move |metrics| metrics.set_verified_tokens(&tokens));
         let (snapshots, tokens) = (self.snapshots.clone(), self.provider_tokens.clone());
         self.metrics.before_each_scrape(move |metrics| {
-            metrics.set_providers(snapshots.current().providers());
+            let snapshot = snapshots.current();
+            let providers = snapshot.providers().iter();
+            let paused = |provider: &Provider| provider.service().pause().is_some();
+            metrics.set_providers(providers.map(|(name, provider)| (name, paused(provider))));
             metrics.set_provider_cache(&tokens);
         });
     }

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
-use crate::admin::fiware::config as fiware;
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
 use crate::catalog::build::Known;
@@ -34,7 +33,7 @@ use crate::config::findings::Findings;
 use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
-use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners};
+use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners, fiware};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::provider;

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod address;
 pub mod check;
 pub mod connection;
+pub mod fiware;
 pub mod health;
 pub mod jwks;
 pub mod web;
@@ -17,11 +18,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::fiware::config::FiwareConfig;
 use crate::catalog::model::Direction;
 use crate::config::findings::Findings;
 use crate::config::value::{HumanDuration, SecretSource};
 use crate::listener::address::ListenAddress;
+use crate::listener::fiware::FiwareConfig;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 
 /// One listener. Its `type` is read first ([`crate::config::tagged`]).

@@ -6,10 +6,9 @@
 //
 // INVARIANT: no answer holds a signing key. INVARIANT: the token of the listener is always needed.
 
-pub mod config;
 mod credentials;
 mod endpoints;
-pub(crate) mod registration;
+mod registration;
 
 use std::fmt;
 use std::sync::Arc;

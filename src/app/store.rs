@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::admin::fiware::config::{self as fiware, FiwareConfig};
 use crate::admin::fiware::{Change, FiwareState, ProviderRules};
 use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::CatalogSync;
 use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
+use crate::listener::fiware::{self, FiwareConfig};
 use crate::problem::Problems;
 use crate::snapshot::SnapshotReader;
 use crate::store::error::StoreError;

@@ -15,7 +15,7 @@ fn fetches() -> Fetches<u32> {
 fn flight(joined: Joined<u32>) -> Flight<u32> {
     match joined {
         Joined::Flying(flight) => flight,
-        other => panic!("{other:?}"),
+        other @ (Joined::Known(_) | Joined::Failed(_)) => panic!("{other:?}"),
     }
 }
 

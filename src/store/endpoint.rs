@@ -58,6 +58,20 @@ impl Endpoint {
     }
 }
 
+/// What a client id is.
+pub const CLIENT_ID_RULE: &str =
+    "a client id has letters, digits, `.`, `_`, `:` and `-`, 128 at most, and is not `.` or `..`";
+
+/// Whether `text` is a client id.
+#[must_use]
+pub fn is_client_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
+}
+
 /// Every endpoint, by host and base path.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Endpoint>, StoreError> {
     let mut statement =

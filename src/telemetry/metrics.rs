@@ -29,7 +29,6 @@ use crate::telemetry::metrics::labels::{
 };
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
-use crate::upstream::provider::Providers;
 use crate::upstream::token_cache::TokenCache;
 use crate::usage::{PermitCounter, Record, Verdict};
 
@@ -258,16 +257,13 @@ impl Metrics {
     }
 
     /// Tells which providers are not asked now, and of no others than these.
-    pub fn set_providers(&self, providers: &Providers) {
+    pub fn set_providers<'a>(&self, providers: impl IntoIterator<Item = (&'a Arc<str>, bool)>) {
         self.inner.provider_paused.clear();
-        for (name, provider) in providers {
-            let provider_labels = ProviderLabels {
-                provider: Arc::clone(name),
-            };
-            let paused = provider.service().pause().is_some();
+        for (provider, paused) in providers {
+            let provider = Arc::clone(provider);
             self.inner
                 .provider_paused
-                .get_or_create(&provider_labels)
+                .get_or_create(&ProviderLabels { provider })
                 .set(paused.into());
         }
     }

@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::admin::answer::{AdminProblem, answer};
 use crate::admin::fiware::endpoints::form;
-use crate::admin::fiware::registration::{CLIENT_ID_RULE, is_client_id};
 use crate::admin::fiware::{Change, FiwareState, bad, empty};
 use crate::store::Written;
+use crate::store::endpoint::{CLIENT_ID_RULE, is_client_id};
 use crate::store::material::{CertificateChain, MaterialError, SigningKey};
 
 /// The body of a new credential; one half may come later.

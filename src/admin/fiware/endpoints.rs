@@ -11,9 +11,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::admin::answer::{AdminProblem, answer};
-use crate::admin::fiware::registration::{Registration, auth_info, host, info};
+use crate::admin::fiware::registration::{Registration, auth_info, info};
 use crate::admin::fiware::{Change, FiwareState, bad, empty};
 use crate::catalog::model::{Api, Direction, HostPattern};
+use crate::catalog::source::store::endpoint_host;
 use crate::store::Written;
 use crate::store::endpoint::Endpoint;
 
@@ -106,7 +107,7 @@ pub(super) async fn auth(
     if place.domain.is_empty() || place.path.is_empty() {
         return Err(bad("`domain` and `path` must not be empty"));
     }
-    let host = host(&place.domain).map_err(bad)?;
+    let host = endpoint_host(&place.domain).map_err(|reason| bad(format!("`domain`: {reason}")))?;
     let endpoints = state.store.endpoints();
     let own = endpoints
         .iter()

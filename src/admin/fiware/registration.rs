@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use crate::catalog::build::base_path;
-use crate::check::request::Host;
-use crate::store::endpoint::Endpoint;
+use crate::catalog::source::store::{endpoint_host, endpoint_path};
+use crate::store::endpoint::{CLIENT_ID_RULE, Endpoint, is_client_id};
 
 /// The one authentication type.
 const AUTH_TYPE: &str = "iShare";
@@ -19,7 +18,7 @@ const MAX_TEXT: usize = 2048;
 /// The body of a registration. Fields that are not known are not looked at, as with FIWARE.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Registration {
+pub(super) struct Registration {
     domain: Option<String>,
     path: Option<String>,
     port: Option<i64>,
@@ -49,9 +48,9 @@ impl Registration {
     /// The first thing that is wrong, with the name of its field.
     pub(super) fn into_endpoint(self) -> Result<(Endpoint, Url), String> {
         let domain = needed("domain", self.domain)?;
-        let host = host(&domain)?;
+        let host = endpoint_host(&domain).map_err(|reason| format!("`domain`: {reason}"))?;
         let path = self.path.unwrap_or_else(|| "/".to_owned());
-        let base_path = normal_path(&path)?;
+        let base_path = endpoint_path(&path).map_err(|reason| format!("`path`: {reason}"))?;
         let use_https = self.use_https.unwrap_or(false);
         let own_port = port("port", self.port)?;
         let target_port =
@@ -120,50 +119,6 @@ impl AuthCredentials {
         } else {
             Err("`requestGrantType` must be a grant type, such as client_credentials".to_owned())
         }
-    }
-}
-
-/// What a client id is.
-pub(super) const CLIENT_ID_RULE: &str =
-    "a client id has letters, digits, `.`, `_`, `:` and `-`, 128 at most, and is not `.` or `..`";
-
-/// Whether `text` is a client id.
-pub(crate) fn is_client_id(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && !matches!(text, "." | "..")
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
-}
-
-/// The host of an endpoint in normal form.
-pub(crate) fn host(domain: &str) -> Result<String, String> {
-    let after_address = domain
-        .rfind(']')
-        .map_or(domain, |end| domain.get(end..).unwrap_or(domain));
-    if after_address.contains(':') {
-        return Err(
-            "`domain` is a host without a port; an IPv6 address stands in brackets".to_owned(),
-        );
-    }
-    Host::parse(domain)
-        .map(|host| host.into_text().into_owned())
-        .map_err(|reason| format!("`domain`: {reason}"))
-}
-
-/// The path of an endpoint without a final slash.
-pub(crate) fn normal_path(path: &str) -> Result<String, String> {
-    let base = match path.strip_suffix('/') {
-        Some("") => "/",
-        Some(base) => base,
-        None => path,
-    };
-    if !base.starts_with('/') || path.len() > MAX_TEXT {
-        return Err("`path` must begin with a slash, and have 2048 bytes at most".to_owned());
-    }
-    match base_path(base) {
-        Ok(_) => Ok(base.to_owned()),
-        Err(reason) => Err(format!("`path`: {reason}")),
     }
 }
 

@@ -154,7 +154,6 @@ fn what_is_later_work_is_an_unknown_field() {
         "limits: []",
         "errorFormat: wso2",
         "operations: [{ path: /a, cost: 5 }]",
-        "upstream: { credential: {} }",
     ] {
         let text = api("x", &spec(field));
         let problem = SourceFiles::of_text("f", &text)

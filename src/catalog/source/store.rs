@@ -9,12 +9,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::catalog::build::base_path;
 use crate::catalog::source::document::API_VERSION;
 use crate::catalog::source::file::SourceFiles;
+use crate::check::request::Host;
 use crate::secret::{hexadecimal, sha256};
 use crate::store::Store;
 use crate::store::endpoint::Endpoint;
 
+/// The longest path of an endpoint, in bytes.
+const MAX_PATH: usize = 2048;
 /// The namespace of these Apis.
 pub const NAMESPACE: &str = "fiware";
 
@@ -75,6 +79,38 @@ impl StoreSource {
             .map(|(name, api)| (name, format!("{api:#}")));
         SourceFiles::of_texts("store", texts.collect())
     }
+}
+
+/// The host of an endpoint in normal form.
+///
+/// # Errors
+/// Says why it is none.
+pub fn endpoint_host(domain: &str) -> Result<String, String> {
+    let after_address = domain
+        .rfind(']')
+        .map_or(domain, |end| domain.get(end..).unwrap_or(domain));
+    if after_address.contains(':') {
+        return Err("a host has no port, and an IPv6 address stands in brackets".to_owned());
+    }
+    Host::parse(domain)
+        .map(|host| host.into_text().into_owned())
+        .map_err(ToOwned::to_owned)
+}
+
+/// The path of an endpoint without a final slash.
+///
+/// # Errors
+/// Says why it is none, or never matches.
+pub fn endpoint_path(path: &str) -> Result<String, String> {
+    let base = match path.strip_suffix('/') {
+        Some("") => "/",
+        Some(base) => base,
+        None => path,
+    };
+    if !base.starts_with('/') || path.len() > MAX_PATH {
+        return Err("it must begin with a slash, and have 2048 bytes at most".to_owned());
+    }
+    base_path(base).map(|_| base.to_owned())
 }
 
 /// The hosts that have no endpoint at `/`, of these hosts and base paths.

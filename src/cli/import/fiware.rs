@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::admin::fiware::registration;
+use crate::catalog::source::store::{endpoint_host, endpoint_path};
 use crate::cli::import::document::{Imported, Node, text};
 use crate::cli::import::input::Input;
 use crate::cli::import::report::Report;
@@ -44,8 +44,8 @@ pub(super) fn import(
 
 /// A domain and path in our form; reports why not.
 fn place(domain: &str, path: &str, at: &str, report: &mut Report) -> Option<(String, String)> {
-    let found = registration::host(domain)
-        .and_then(|host| Ok((host, registration::normal_path(path)?)))
+    let found = endpoint_host(domain)
+        .and_then(|host| Ok((host, endpoint_path(path)?)))
         .map_err(|reason| report.left_out(format!("{at}: `{domain}{path}`: {reason}")));
     let (host, base_path) = found.ok()?;
     if path.len() > 1 && path.ends_with('/') {

@@ -2,6 +2,7 @@
 
 use super::declaration::ALL;
 use super::*;
+use crate::upstream::token_cache::TokenCache;
 use crate::usage::{CallerRecord, DecisionId};
 
 fn record(
@@ -54,6 +55,10 @@ fn filled() -> Metrics {
     metrics.catalog_reloaded(&name, ReloadResult::Published);
     metrics.set_catalog_revision("abc");
     metrics.set_key_sets([(&name, Some(Duration::from_secs(7)), 2)]);
+    metrics.provider_tokens(&name, "hit").inc();
+    metrics.provider_fetched(&name, "given");
+    metrics.set_providers([(&name, false)]);
+    metrics.set_provider_cache(&TokenCache::new(1024));
     metrics.follow_tasks(tasks());
     metrics
 }

@@ -167,7 +167,7 @@ impl AuthProvider {
             });
         }
         if !answer.status.is_success() {
-            return Err(failure(&answer));
+            return Err(failure(&answer, self.server.clock().unix_seconds()));
         }
         let listed = read_list(answer.body.expose())?;
         if listed.skipped > 0 {

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use jiff::fmt::rfc2822;
 use jsonwebtoken::Header;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -395,7 +396,7 @@ impl Server {
         if answer.status.is_success() {
             Ok(answer)
         } else {
-            Err(failure(&answer))
+            Err(failure(&answer, self.clock.unix_seconds()))
         }
     }
 
@@ -438,7 +439,7 @@ impl Server {
 }
 
 /// What an answer says that is no success.
-pub(super) fn failure(answer: &HttpAnswer) -> FetchError {
+pub(super) fn failure(answer: &HttpAnswer, now: i64) -> FetchError {
     let status = answer.status;
     let is_ours = status.is_server_error()
         || status == StatusCode::TOO_MANY_REQUESTS
@@ -455,7 +456,7 @@ pub(super) fn failure(answer: &HttpAnswer) -> FetchError {
         None => format!("the server answered with status {status}"),
     };
     let mut error = FetchError::new(kind, message);
-    error.retry_after = is_ours.then(|| retry_after(&answer.headers)).flatten();
+    error.retry_after = is_ours.then(|| retry_after(&answer.headers, now)).flatten();
     error
 }
 
@@ -466,15 +467,16 @@ fn error_code(answer: &Map<String, Value>) -> Option<&str> {
     (code.len() <= 64 && code.bytes().all(is_code)).then_some(code)
 }
 
-/// How long the server asks to be left alone (RFC 9110 section 10.2.3), where it says so in seconds.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+/// How long the server asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let date = rfc2822::parse(text).ok()?.timestamp().as_second();
+            u64::try_from(date.saturating_sub(now)).ok()?
+        }
+    };
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 

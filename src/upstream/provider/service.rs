@@ -158,6 +158,9 @@ impl ProviderService {
     }
 }
 
+/// A provider's name, and the digest of its configuration.
+type Identity = (Arc<str>, [u8; 32]);
+
 /// The services of every provider in use.
 #[derive(Debug, Clone)]
 pub struct ProviderServices(Arc<Inner>);
@@ -168,7 +171,7 @@ struct Inner {
     cache: TokenCache,
     clock: Clock,
     metrics: Option<Metrics>,
-    services: Mutex<HashMap<(Arc<str>, [u8; 32]), Weak<ProviderService>>>,
+    services: Mutex<HashMap<Identity, Weak<ProviderService>>>,
 }
 
 impl ProviderServices {

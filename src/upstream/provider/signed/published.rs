@@ -16,7 +16,10 @@ const LEEWAY: Duration = Duration::from_secs(60);
 
 /// Every key that upstreams may still meet; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct PublishedKeys(Arc<Mutex<BTreeMap<(Arc<str>, Box<str>), Published>>>);
+pub struct PublishedKeys(Arc<Mutex<Keys>>);
+
+/// Keys by provider and id.
+type Keys = BTreeMap<(Arc<str>, Box<str>), Published>;
 
 #[derive(Debug)]
 struct Published {
@@ -63,7 +66,7 @@ impl PublishedKeys {
         (name.is_none() || !keys.is_empty()).then(|| json!({ "keys": keys }))
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, Box<str>), Published>> {
+    fn locked(&self) -> MutexGuard<'_, Keys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
