@@ -1,12 +1,13 @@
 //! The admin API: what is loaded and how it fares, for people, on a port of its own.
 //!
-//! It shows the catalog and changes nothing in it; it holds no lock while it answers.
+//! It shows the catalog and changes nothing in it, but for FIWARE's endpoints ([`fiware`]); it holds no lock while it answers.
 //
 // INVARIANT: no answer holds a secret, a key's digest, or an app id, which alone may be a credential.
 
 pub mod access;
 mod answer;
 mod catalog;
+pub mod fiware;
 mod log_level;
 pub mod observe;
 mod providers;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 
 use crate::admin::access::Access;
 use crate::admin::answer::{AdminProblem, answer};
+use crate::admin::fiware::FiwareState;
 use crate::readiness::Readiness;
 use crate::snapshot::SnapshotReader;
 use crate::task::Tasks;
@@ -67,7 +69,8 @@ impl fmt::Debug for AdminState {
 }
 
 /// The admin API, for those whom `access` lets in.
-pub fn router(state: AdminState, access: Access) -> Router {
+pub fn router(state: AdminState, fiware: Option<FiwareState>, access: Access) -> Router {
+    let fiware = fiware.map_or_else(Router::new, fiware::router);
     Router::new()
         .route("/v1/catalog", get(catalog::summary))
         .route("/v1/catalog/reload", post(reload))
@@ -85,6 +88,7 @@ pub fn router(state: AdminState, access: Access) -> Router {
         .route("/v1/tokens/evict", post(providers::evict))
         .route("/v1/tasks", get(tasks))
         .route("/v1/log-level", get(log_level::current).put(log_level::set))
+        .merge(fiware)
         .fallback(async || AdminProblem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             AdminProblem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done here")

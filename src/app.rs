@@ -2,6 +2,7 @@
 //! which the process starts and ends. Nothing here decides about a request.
 
 mod reporting;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
+use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
@@ -34,6 +36,7 @@ use crate::listener::{AdminListener, ListenerConfig, jwks, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
 use crate::snapshot::{Configured, Snapshot, SnapshotReader};
+use crate::store::Store;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -64,6 +67,7 @@ struct Parts {
     verified_tokens: VerifiedTokens,
     provider_tokens: TokenCache,
     published_keys: PublishedKeys,
+    store: Option<Stored>,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
     recorder: Recorder,
@@ -79,11 +83,22 @@ pub fn install_cryptography() {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
 
-/// Reads the catalog and builds authenticators and providers for the first time.
+/// Reads the catalog and builds authenticators and providers for the first time, beside a server
+/// which may be using the same store.
 ///
 /// # Errors
 /// Everything that is wrong ([`crate::problem::Problems`]).
 pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(CatalogSync, Snapshot)> {
+    let store = store::open(&loaded, Store::read)?;
+    load_catalog_with(loaded, lasting, store.as_ref())
+}
+
+fn load_catalog_with(
+    loaded: Loaded,
+    lasting: Lasting,
+    store: Option<&Store>,
+) -> anyhow::Result<(CatalogSync, Snapshot)> {
+    let source = store::source(&loaded, store);
     let build: BuildConfigured = Box::new(move |config, reader, findings| {
         let authenticators = findings.within("authenticators", |findings| {
             let mut context = BuildContext {
@@ -107,7 +122,7 @@ pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(Catalog
             providers: providers?,
         })
     });
-    Ok(CatalogSync::load_first(loaded, build)?)
+    Ok(CatalogSync::load_first(loaded, build, source)?)
 }
 
 impl App {
@@ -128,6 +143,7 @@ impl App {
         let key_sources = KeySources::online(tasks.clone(), readiness.clone());
         let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
+        let parties = Parties::default();
         let lasting = Lasting {
             clock: clock.clone(),
             key_sources: key_sources.clone(),
@@ -139,9 +155,10 @@ impl App {
                 clock.clone(),
                 metrics.clone(),
             ),
-            parties: Parties::default(),
+            parties: parties.clone(),
         };
-        let (sync, first) = load_catalog(loaded, lasting)?;
+        let store = store::open(&loaded, Store::open)?;
+        let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
         tasks.streaming("decision_log", decision_log.run()).keep();
@@ -157,6 +174,7 @@ impl App {
             verified_tokens,
             provider_tokens,
             published_keys: PublishedKeys::default(),
+            store: store.map(|store| Stored::new(store, parties, clock.clone())),
             recorder,
             log_level,
             base,
@@ -326,7 +344,12 @@ impl Parts {
                 self.servers.run(&self.tasks, &name, served);
             }
             ListenerConfig::Admin(listener) => {
-                let router = admin::router(self.admin_state(), self.access(&name, &listener)?);
+                let fiware = listener.fiware.as_ref();
+                let fiware = fiware.zip(self.store.as_ref()).map(|(fiware, store)| {
+                    store.fiware_state(fiware, &self.sync, &self.snapshots, &self.tasks)
+                });
+                let access = self.access(&name, &listener)?;
+                let router = admin::router(self.admin_state(), fiware, access);
                 self.tasks
                     .streaming(&format!("listener/{name}"), web_task(incoming, router))
                     .keep();

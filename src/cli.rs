@@ -3,6 +3,7 @@
 
 mod check_config;
 mod explain;
+mod import;
 mod key;
 mod schema;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     CheckConfig(check_config::CheckConfigArgs),
     /// Decide a request without serving, and tell every stage: what it found, compared and decided.
     Explain(explain::ExplainArgs),
+    /// Make a configuration and a catalog of what another gateway was configured with.
+    Import(import::ImportArgs),
     /// Print the JSON schemas, or write the generated documents.
     Schema(schema::SchemaArgs),
     /// Work with API keys.
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Token(args) => token::run(&args),

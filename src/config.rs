@@ -33,7 +33,8 @@ use crate::config::findings::Findings;
 use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
-use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners};
+use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners, fiware};
+use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::provider;
 use crate::upstream::provider::config::ProviderConfig;
@@ -60,6 +61,9 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Where the catalog comes from.
     pub catalog: CatalogConfig,
+    /// Where what the admin API writes is kept.
+    #[schemars(default)]
+    pub store: Option<StoreConfig>,
     /// The record of decisions.
     #[schemars(default)]
     pub decision_log: DecisionLogConfig,
@@ -69,12 +73,13 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 7] = [
+pub const SECTIONS: [&str; 8] = [
     "listeners",
     "checks",
     "authenticators",
     "providers",
     "catalog",
+    "store",
     "decisionLog",
     "telemetry",
 ];
@@ -90,6 +95,7 @@ impl Default for Config {
             authenticators: BTreeMap::new(),
             providers: BTreeMap::new(),
             catalog: CatalogConfig::default(),
+            store: None,
             decision_log: DecisionLogConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
@@ -120,6 +126,10 @@ impl Config {
             provider::config::check_all(&self.providers, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));
+        if let Some(store) = &self.store {
+            findings.within("store", |findings| store.check(findings));
+        }
+        fiware::check(self, findings);
         findings.within("decisionLog", |findings| self.decision_log.check(findings));
         findings.within("telemetry", |findings| self.telemetry.check(findings));
     }
@@ -206,6 +216,7 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                     config.providers = map.next_value_seed(TaggedMap::new(section, self.0))?;
                 }
                 "catalog" => config.catalog = map.next_value()?,
+                "store" => config.store = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,
                 "telemetry" => config.telemetry = map.next_value()?,
                 other => return Err(A::Error::unknown_field(other, &SECTIONS)),

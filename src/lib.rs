@@ -55,6 +55,7 @@ pub mod problem;
 pub mod readiness;
 pub mod secret;
 pub mod signing;
+pub mod store;
 pub mod task;
 
 #[cfg(test)]

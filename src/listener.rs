@@ -7,6 +7,7 @@ pub mod accept;
 pub mod address;
 pub mod check;
 pub mod connection;
+pub mod fiware;
 pub mod health;
 pub mod jwks;
 pub mod web;
@@ -21,6 +22,7 @@ use crate::catalog::model::Direction;
 use crate::config::findings::Findings;
 use crate::config::value::{HumanDuration, SecretSource};
 use crate::listener::address::ListenAddress;
+use crate::listener::fiware::FiwareConfig;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 
 /// One listener. Its `type` is read first ([`crate::config::tagged`]).
@@ -81,6 +83,8 @@ pub struct AdminListener {
     pub address: ListenAddress,
     /// The bearer token that every request must carry; needed beyond loopback.
     pub token: Option<SecretSource>,
+    /// Serves FIWARE's management API too. The token is always needed then.
+    pub fiware: Option<FiwareConfig>,
 }
 
 /// Answers `/livez`, `/readyz` and `/metrics`, over HTTP.
@@ -150,6 +154,7 @@ impl Default for AdminListener {
         Self {
             address: ListenAddress::loopback(9002),
             token: None,
+            fiware: None,
         }
     }
 }
@@ -304,6 +309,8 @@ impl AdminListener {
     fn check(&self, findings: &mut Findings) {
         if self.token.is_none() && !self.address.is_local() {
             findings.wrong("token", "is needed where the address is not loopback");
+        } else if self.token.is_none() && self.fiware.is_some() {
+            findings.wrong("token", "is needed with `fiware`, also on loopback");
         }
     }
 }

@@ -164,7 +164,7 @@ async fn ask(router: Router, request: axum::http::request::Builder, body: &str) 
 
 async fn get_from(state: AdminState, path: &str) -> (u16, Value) {
     let request = Request::get(path).header("host", "localhost:9002");
-    ask(router(state, loopback()), request, "").await
+    ask(router(state, None, loopback()), request, "").await
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn the_log_level_is_changed_or_the_request_refused() {
     let state = state();
     let put = |body: &'static str| {
         let request = Request::put("/v1/log-level").header("host", "127.0.0.1");
-        ask(router(state.clone(), loopback()), request, body)
+        ask(router(state.clone(), None, loopback()), request, body)
     };
     assert_eq!(
         put(r#"{"level":"debug"}"#).await,
@@ -276,7 +276,7 @@ async fn the_log_level_is_changed_or_the_request_refused() {
 async fn a_reload_can_be_asked_for() {
     let state = state();
     let request = Request::post("/v1/catalog/reload").header("host", "[::1]:9002");
-    let (status, _) = ask(router(state.clone(), loopback()), request, "").await;
+    let (status, _) = ask(router(state.clone(), None, loopback()), request, "").await;
     assert_eq!(status, 202);
     state.nudge_reload.notified().await;
     assert_eq!(get_from(state.clone(), "/v1/catalog/reload").await.0, 405);
@@ -294,7 +294,9 @@ async fn beyond_loopback_every_request_needs_the_token() {
         for value in authorization {
             request = request.header("authorization", *value);
         }
-        ask(router(state(), access.clone()), request, "").await.0
+        ask(router(state(), None, access.clone()), request, "")
+            .await
+            .0
     };
     assert_eq!(status("/v1/plans", &["Bearer hidden-token"]).await, 200);
     assert_eq!(status("/v1/plans", &["bearer hidden-token"]).await, 200);
@@ -323,7 +325,7 @@ async fn web_pages_cannot_use_the_loopback_listener() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        ask(router(state(), loopback()), request, "").await.0
+        ask(router(state(), None, loopback()), request, "").await.0
     };
     for host in ["localhost:9002", "127.0.0.1", "[::1]:9002"] {
         assert_eq!(status(&[("host", host)]).await, 202, "{host}");

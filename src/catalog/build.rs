@@ -22,7 +22,7 @@ use crate::catalog::Catalog;
 use crate::catalog::build::application::Credentials;
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::build::subscription::Subscriptions;
-use crate::catalog::model::{Api, Application, Origin, Plan};
+use crate::catalog::model::{Api, Application, BasePath, Origin, Plan};
 use crate::catalog::source::document::{
     ApiDocument, ApplicationDocument, DocumentBody, Metadata, PlanDocument, SubscriptionDocument,
 };
@@ -30,6 +30,14 @@ use crate::catalog::source::{Document, SourceDocuments};
 use crate::header::HeaderName;
 use crate::problem::Problem;
 use crate::upstream::provider::Abilities;
+
+/// Reads a base path, as that of an Api.
+///
+/// # Errors
+/// Says why it is none, or never matches.
+pub fn base_path(text: &str) -> Result<BasePath, String> {
+    path::base_path(text)
+}
 
 /// What the configuration has that documents can name, or must not touch.
 #[derive(Debug, Clone, Default)]

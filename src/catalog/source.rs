@@ -7,6 +7,7 @@ pub mod choice;
 pub mod document;
 pub mod file;
 pub mod reference;
+pub mod store;
 
 use std::sync::Arc;
 

@@ -19,9 +19,11 @@ mod watch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch as channel};
 use tokio::time::Instant;
 
+use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::pace::Pace;
 use crate::catalog::sync::state::{Look, State};
 pub use crate::catalog::sync::status::{
@@ -63,18 +65,21 @@ pub struct CatalogSync {
     state: Mutex<State>,
     status: channel::Sender<CatalogStatus>,
     nudge: Arc<Notify>,
+    hurry: Arc<Notify>,
+    config: ArcSwap<Config>,
 }
 
 impl CatalogSync {
-    /// Reads everything for the first time.
+    /// Reads everything for the first time; `store` is what a source of type store reads.
     ///
     /// # Errors
     /// Everything that is wrong: at the start nothing is kept, so nothing may be.
     pub fn load_first(
         loaded: Loaded,
         build: BuildConfigured,
+        store: Option<StoreSource>,
     ) -> Result<(Self, Snapshot), Problems> {
-        let (state, snapshot) = State::load_first(loaded, build)?;
+        let (state, snapshot) = State::load_first(loaded, build, store)?;
         let status = state.status();
         tracing::info!(
             revision = status.revision,
@@ -83,9 +88,11 @@ impl CatalogSync {
             "catalog loaded"
         );
         let sync = Self {
+            config: ArcSwap::new(state.config()),
             status: channel::Sender::new(status),
             state: Mutex::new(state),
             nudge: Arc::default(),
+            hurry: Arc::default(),
         };
         Ok((sync, snapshot))
     }
@@ -99,6 +106,7 @@ impl CatalogSync {
             snapshots.publish(snapshot);
         }
         snapshots.sweep();
+        self.config.store(state.config());
         self.status.send_replace(state.status());
         Some(outcome)
     }
@@ -131,6 +139,19 @@ impl CatalogSync {
     #[must_use]
     pub fn nudger(&self) -> Arc<Notify> {
         Arc::clone(&self.nudge)
+    }
+
+    /// Makes the task look at everything now, whatever the last looks found: for changes that are no
+    /// mere suspicion.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+        self.nudge.notify_one();
+    }
+
+    /// The configuration of what is in force; the sections that do not reload are those of the start.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// What is known now.
@@ -176,7 +197,10 @@ struct Run {
 impl Run {
     async fn reload(self) -> anyhow::Result<()> {
         let wait = self.pace_locked().wait(Instant::now());
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.sync.hurry.notified() => {}
+        }
         let before = self.sync.status();
         self.look_until_settled().await?;
         let now = self.sync.status();

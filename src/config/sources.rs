@@ -27,7 +27,8 @@ pub struct SourceConfig {
     /// What kind of source it is.
     #[serde(rename = "type")]
     pub kind: SourceType,
-    /// A folder whose `*.yaml` and `*.yml` files are read, or one file.
+    /// A folder whose `*.yaml` and `*.yml` files are read, or one file; for `type: file` alone.
+    #[serde(default)]
     pub path: PathBuf,
 }
 
@@ -37,6 +38,8 @@ pub struct SourceConfig {
 pub enum SourceType {
     /// Files, read again when they change.
     File,
+    /// What FIWARE's management API of an admin listener wrote into the `store`.
+    Store,
 }
 
 impl CatalogConfig {
@@ -61,8 +64,15 @@ impl CatalogConfig {
                 if !names.insert(&source.name) {
                     findings.wrong("name", format!("`{}` stands twice", source.name));
                 }
-                if source.path.as_os_str().is_empty() {
-                    findings.wrong("path", "it must not be empty");
+                match (source.kind, source.path.as_os_str().is_empty()) {
+                    (SourceType::File, true) => {
+                        findings.wrong("path", "is needed with type file, and must not be empty");
+                    }
+                    (SourceType::Store, false) => findings.wrong(
+                        "path",
+                        "is for type file alone; the section `store` says where the store is",
+                    ),
+                    (SourceType::File, false) | (SourceType::Store, true) => {}
                 }
             });
         }

@@ -26,6 +26,8 @@ pub struct SourceFiles {
     path: String,
     files: Vec<(String, Vec<u8>)>,
     digest: [u8; 32],
+    /// Whether it is no mistake that there is nothing.
+    may_be_empty: bool,
 }
 
 impl SourceFiles {
@@ -62,6 +64,19 @@ impl SourceFiles {
         Self::new(name.to_owned(), vec![(name.to_owned(), text.into())])
     }
 
+    /// What is no file: these texts, each with its name. There may be none.
+    #[must_use]
+    pub fn of_texts(name: &str, texts: Vec<(String, String)>) -> Self {
+        let texts = texts.into_iter();
+        let files = texts
+            .map(|(name, text)| (name, text.into_bytes()))
+            .collect();
+        Self {
+            may_be_empty: true,
+            ..Self::new(name.to_owned(), files)
+        }
+    }
+
     fn new(path: String, files: Vec<(String, Vec<u8>)>) -> Self {
         let mut digested = Vec::with_capacity(files.len() * 64);
         for (name, bytes) in &files {
@@ -72,6 +87,7 @@ impl SourceFiles {
             path,
             files,
             digest: sha256(&digested),
+            may_be_empty: false,
         }
     }
 
@@ -116,7 +132,7 @@ impl SourceFiles {
                 }
             }
         }
-        if documents.is_empty() && problems.is_empty() {
+        if documents.is_empty() && problems.is_empty() && !self.may_be_empty {
             problems = of_file(
                 &self.path,
                 "there is no catalog document in it: it needs a *.yaml file with one at least"

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::catalog::build::{Built, Known, Refused, build};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
+use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::BuildConfigured;
 use crate::config::Config;
 use crate::config::findings::Findings;
@@ -23,6 +24,8 @@ pub(super) enum Place {
     Files(PathBuf),
     /// In the command line.
     Memory(String),
+    /// In the store.
+    Store(StoreSource),
 }
 
 impl Place {
@@ -31,6 +34,7 @@ impl Place {
         match self {
             Self::Files(path) => SourceFiles::read(path),
             Self::Memory(text) => Ok(SourceFiles::of_text("command line", text)),
+            Self::Store(source) => Ok(source.documents()),
         }
     }
 
@@ -39,7 +43,7 @@ impl Place {
         match self {
             Self::Files(path) if path.is_dir() => vec![path.clone(), parent(path)],
             Self::Files(path) => vec![parent(path)],
-            Self::Memory(_) => Vec::new(),
+            Self::Memory(_) | Self::Store(_) => Vec::new(),
         }
     }
 }

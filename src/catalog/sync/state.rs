@@ -8,14 +8,16 @@ use std::sync::Arc;
 use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
+use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::BuildConfigured;
 use crate::catalog::sync::parts::{PartState, Published, Refusals};
 use crate::catalog::sync::revision::{Candidate, ConfiguredSet, Place, parent, read_digest};
 use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, ReloadOutcome, SourceStatus,
 };
-use crate::config::RELOADED_SECTIONS;
 use crate::config::load::{ConfigOrigin, Loaded};
+use crate::config::sources::SourceType;
+use crate::config::{Config, RELOADED_SECTIONS};
 use crate::problem::Problems;
 use crate::secret::hexadecimal;
 use crate::snapshot::Snapshot;
@@ -51,13 +53,14 @@ impl State {
     pub(super) fn load_first(
         loaded: Loaded,
         build_configured: BuildConfigured,
+        store: Option<StoreSource>,
     ) -> Result<(Self, Snapshot), Problems> {
         let mut problems = Problems::new();
         let configured = ConfiguredSet::build(&loaded, &loaded.config, &build_configured)
             .map_err(|found| problems.extend(found));
         let mut sources = Vec::new();
         let mut unread = Problems::new();
-        for (name, place) in places(&loaded) {
+        for (name, place) in places(&loaded, store.as_ref()) {
             match place.read().map(|files| files.parse_each(&name)) {
                 Ok((documents, found)) => {
                     unread.extend(found);
@@ -183,6 +186,11 @@ impl State {
             .chain(self.configured.files.keys())
             .map(|path| (path.clone(), read_digest(path)))
             .collect()
+    }
+
+    /// The configuration of what is in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.configured.config)
     }
 
     /// What is allowed in the catalog that is in force, but should be seen.
@@ -360,11 +368,17 @@ impl State {
 }
 
 /// The name and place of each source.
-fn places(loaded: &Loaded) -> Vec<(Arc<str>, Place)> {
+fn places(loaded: &Loaded, store: Option<&StoreSource>) -> Vec<(Arc<str>, Place)> {
     let sources = loaded.config.catalog.sources.iter().map(|source| {
-        let place = match &loaded.origin {
-            ConfigOrigin::File { .. } => Place::Files(loaded.base().join(&source.path)),
-            ConfigOrigin::CommandLine { catalog } => Place::Memory(catalog.clone()),
+        let place = match (&loaded.origin, source.kind, store) {
+            (ConfigOrigin::CommandLine { catalog }, _, _) => Place::Memory(catalog.clone()),
+            (ConfigOrigin::File { .. }, SourceType::Store, Some(store)) => {
+                Place::Store(store.clone())
+            }
+            // without a store, a source of that type is refused by the configuration
+            (ConfigOrigin::File { .. }, SourceType::File | SourceType::Store, _) => {
+                Place::Files(loaded.base().join(&source.path))
+            }
         };
         (source.name.as_str().into(), place)
     });

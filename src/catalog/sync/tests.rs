@@ -67,7 +67,7 @@ impl Scene {
 
     fn load(folder: &TempDir) -> Result<(CatalogSync, Snapshot), Problems> {
         let loaded = Config::load(&folder.path().join("portcullis.yaml"), Vec::new())?;
-        CatalogSync::load_first(loaded, builder())
+        CatalogSync::load_first(loaded, builder(), None)
     }
 
     fn new() -> Self {
@@ -454,7 +454,7 @@ fn the_short_form_has_a_catalog() {
     let headers = ["x-user={principal.subject}".to_owned()];
     let loaded = quick_of(headers.to_vec()).unwrap();
     let build: BuildConfigured = Box::new(|_, _, _| Some(Configured::default()));
-    let (sync, snapshot) = CatalogSync::load_first(loaded, build).unwrap();
+    let (sync, snapshot) = CatalogSync::load_first(loaded, build, None).unwrap();
     assert_eq!(snapshot.catalog().apis()[0].hosts[0].to_string(), "*");
     let outcome = sync
         .reload_if_settled(&sync.look(), &SnapshotReader::new(snapshot))
@@ -463,7 +463,7 @@ fn the_short_form_has_a_catalog() {
     let wrong = ["x-user={nobody}".to_owned()];
     let loaded = quick_of(wrong.to_vec()).unwrap();
     let build: BuildConfigured = Box::new(|_, _, _| Some(Configured::default()));
-    let problems = CatalogSync::load_first(loaded, build)
+    let problems = CatalogSync::load_first(loaded, build, None)
         .unwrap_err()
         .to_string();
     assert!(problems.contains("unknown name `nobody`"), "{problems}");

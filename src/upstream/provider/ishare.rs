@@ -215,6 +215,13 @@ impl IshareConfig {
         }
     }
 
+    /// Whether an Api may name this token address.
+    #[must_use]
+    pub fn allows(&self, url: &Url) -> bool {
+        let mut patterns = self.allowed();
+        patterns.any(|pattern| TokenUrlPattern::parse(pattern).is_ok_and(|own| own.matches(url)))
+    }
+
     fn allowed(&self) -> impl Iterator<Item = &String> {
         self.token_urls.iter().flat_map(|urls| &urls.allow)
     }

@@ -1,0 +1,115 @@
+//! The store of a configuration: opened by the process that serves, only read by other commands;
+//! and who is told when it changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::admin::fiware::{Change, FiwareState, ProviderRules};
+use crate::catalog::source::store::StoreSource;
+use crate::catalog::sync::CatalogSync;
+use crate::clock::Clock;
+use crate::config::load::Loaded;
+use crate::config::reader::Reader;
+use crate::listener::fiware::{self, FiwareConfig};
+use crate::problem::Problems;
+use crate::snapshot::SnapshotReader;
+use crate::store::error::StoreError;
+use crate::store::{Store, StoreConfig};
+use crate::task::Tasks;
+use crate::upstream::provider::ishare::{Parties, Party};
+
+/// How a store is had: [`Store::open`] or [`Store::read`].
+pub(super) type Open = fn(&StoreConfig, &mut Reader) -> Result<Store, StoreError>;
+
+/// The store of `loaded`, where it has one.
+pub(super) fn open(loaded: &Loaded, open: Open) -> Result<Option<Store>, Problems> {
+    let Some(config) = &loaded.config.store else {
+        return Ok(None);
+    };
+    let store = open(config, &mut Reader::new(loaded.base()));
+    store.map(Some).map_err(|error| {
+        let message = format!("`{}`: {error}", config.path.display());
+        Problems::from(loaded.document.problem("store.path", message))
+    })
+}
+
+/// What a catalog source of type store reads.
+pub(super) fn source(loaded: &Loaded, store: Option<&Store>) -> Option<StoreSource> {
+    Some(StoreSource {
+        store: store?.clone(),
+        rule: fiware::rule(&loaded.config)?,
+    })
+}
+
+/// The store of the process that serves, and those who use what is in it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    store: Store,
+    parties: Parties,
+    clock: Clock,
+}
+
+impl Stored {
+    /// Lets providers sign with the credentials of `store` from now on.
+    pub(super) fn new(store: Store, parties: Parties, clock: Clock) -> Self {
+        let stored = Self {
+            store,
+            parties,
+            clock,
+        };
+        stored.refresh_parties();
+        stored
+    }
+
+    fn refresh_parties(&self) {
+        let now = self.clock.unix_seconds();
+        let mut parties = BTreeMap::new();
+        for client_id in self.store.client_ids() {
+            let Some(credential) = self.store.credential(&client_id) else {
+                continue;
+            };
+            match Party::new(credential.key.expose(), &credential.certificates, None, now) {
+                Ok(party) => {
+                    parties.insert(client_id.into_boxed_str(), Arc::new(party));
+                }
+                Err(error) => tracing::warn!(
+                    client.id = client_id,
+                    error,
+                    "a stored credential cannot be used"
+                ),
+            }
+        }
+        self.parties.replace(parties);
+    }
+
+    /// What FIWARE's management API needs.
+    pub(super) fn fiware_state(
+        &self,
+        fiware: &FiwareConfig,
+        sync: &Arc<CatalogSync>,
+        snapshots: &SnapshotReader,
+        tasks: &Tasks,
+    ) -> FiwareState {
+        let (rules, provider) = (Arc::clone(sync), fiware.provider.clone());
+        let (hurried, stored) = (Arc::clone(sync), self.clone());
+        FiwareState {
+            store: self.store.clone(),
+            source: fiware.source.as_str().into(),
+            snapshots: snapshots.clone(),
+            provider: Arc::new(move |url| {
+                let config = rules.config();
+                let ishare = fiware::ishare(&config, &provider);
+                ProviderRules {
+                    allows_token_url: ishare.is_some_and(|ishare| ishare.allows(url)),
+                    party: ishare.and_then(|ishare| ishare.party.clone()),
+                }
+            }),
+            changed: Arc::new(move |change| match change {
+                Change::Endpoints => hurried.hurry(),
+                Change::Credentials => stored.refresh_parties(),
+            }),
+            clock: self.clock.clone(),
+            tasks: tasks.clone(),
+        }
+    }
+}

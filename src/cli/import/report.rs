@@ -1,0 +1,53 @@
+//! What an import says about itself: what is to do, what behaves otherwise, what was left out.
+
+use crate::cli::import::document::Imported;
+
+/// What people have to know of an import.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    to_do: Vec<String>,
+    changed: Vec<String>,
+    left_out: Vec<String>,
+}
+
+impl Report {
+    /// The result does not work before this is done.
+    pub(super) fn remains(&mut self, what: impl Into<String>) {
+        once(&mut self.to_do, what.into());
+    }
+
+    /// This behaves otherwise than it did, or as it did although that is surprising.
+    pub(super) fn changed(&mut self, what: impl Into<String>) {
+        once(&mut self.changed, what.into());
+    }
+
+    /// This is not in the result.
+    pub(super) fn left_out(&mut self, what: impl Into<String>) {
+        once(&mut self.left_out, what.into());
+    }
+
+    /// Everything, for people.
+    pub(super) fn text(&self, imported: &Imported) -> String {
+        let mut text = format!(
+            "imported: {} providers, {} apis\n",
+            imported.providers.len(),
+            imported.apis.len()
+        );
+        for (kind, lines) in [
+            ("left out", &self.left_out),
+            ("note", &self.changed),
+            ("to do", &self.to_do),
+        ] {
+            for line in lines {
+                text.push_str(&format!("{kind}: {line}\n"));
+            }
+        }
+        text
+    }
+}
+
+fn once(lines: &mut Vec<String>, line: String) {
+    if !lines.contains(&line) {
+        lines.push(line);
+    }
+}
