@@ -127,6 +127,12 @@ pub enum Joined<V> {
 pub struct Flight<V>(watch::Receiver<Option<Landed<V>>>);
 
 impl<V> Flight<V> {
+    /// What came of it, where it has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<Landed<V>> {
+        self.0.borrow().clone()
+    }
+
     /// Waits for its end.
     pub async fn landed(mut self) -> Landed<V> {
         let landed = self.0.wait_for(Option::is_some).await;

@@ -110,6 +110,12 @@ impl Held {
         (&self.provider, &self.fingerprint)
     }
 
+    /// Whether it is for others than those who wait for it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.times.is_some()
+    }
+
     /// Whether it is used at `now`.
     #[must_use]
     pub fn is_fresh(&self, now: Instant) -> bool {
@@ -163,7 +169,7 @@ impl TokenCache {
 
     /// Keeps `held`, unless it is for those alone who wait for it.
     pub fn insert(&self, key: KeyedDigest, held: &Arc<Held>) {
-        if held.times.is_some() {
+        if held.is_kept() {
             self.0.insert(key, Arc::clone(held), held.bytes());
         } else {
             self.0.remove(key);

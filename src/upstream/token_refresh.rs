@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fetch::Joined;
+use crate::fetch::{Flight, Joined};
 use crate::readiness::{Latch, Readiness};
 use crate::secret::{KeyedDigest, Secret};
 use crate::snapshot::{Snapshot, SnapshotReader};
@@ -40,6 +40,19 @@ struct Wanted {
     provider: Arc<Provider>,
     key: KeyedDigest,
     want: Want,
+    /// The last fetch, until it has ended.
+    flight: Option<Flight<Held>>,
+    /// What came of it.
+    tried: Tried,
+}
+
+/// What came of asking ahead of need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    NotYet,
+    Kept,
+    /// It is given, but may not be kept: to ask ahead is of no use.
+    NotKept,
 }
 
 impl TokenRefresh {
@@ -84,15 +97,16 @@ impl TokenRefresh {
     fn look(&mut self, snapshot: &Snapshot) {
         if self.revision.as_deref() != Some(snapshot.revision().as_str()) {
             self.revision = Some(snapshot.revision().as_str().into());
-            self.wanted = wanted(snapshot);
+            let before = std::mem::replace(&mut self.wanted, wanted(snapshot));
+            for wanted in &mut self.wanted {
+                let same = before.iter().find(|before| before.key == wanted.key);
+                wanted.tried = same.map_or(wanted.tried, |same| same.tried);
+            }
         }
         self.published.follow(snapshot.providers());
         let now = Instant::now();
-        for wanted in &self.wanted {
-            let known = |held: &Arc<Held>| held.is_fresh(now) && !held.is_due(now);
-            if !self.cache.get(wanted.key).as_ref().is_some_and(known) {
-                ask(&wanted.provider, wanted.key, &wanted.want);
-            }
+        for wanted in &mut self.wanted {
+            wanted.look(&self.cache, now);
         }
         for (key, held) in self.cache.all() {
             if held.is_due(now)
@@ -114,7 +128,8 @@ impl TokenRefresh {
     /// Lets readiness go where everything of a provider was tried.
     fn release(&mut self) {
         let tried = |wanted: &Wanted| {
-            self.cache.get(wanted.key).is_some()
+            wanted.tried != Tried::NotYet
+                || self.cache.get(wanted.key).is_some()
                 || wanted.provider.service().fetches().is_failing(wanted.key)
         };
         let waiting = self.wanted.iter().filter(|wanted| !tried(wanted));
@@ -122,6 +137,26 @@ impl TokenRefresh {
             .map(|wanted| Arc::clone(wanted.provider.name()))
             .collect();
         self.latches.retain(|name, _| waiting.contains(name));
+    }
+}
+
+impl Wanted {
+    /// Asks for it where it is not there, or is due.
+    fn look(&mut self, cache: &TokenCache, now: Instant) {
+        if let Some(landed) = self.flight.as_ref().and_then(Flight::ended) {
+            self.flight = None;
+            if let Ok(held) = landed {
+                self.tried = if held.is_kept() {
+                    Tried::Kept
+                } else {
+                    Tried::NotKept
+                };
+            }
+        }
+        let known = |held: &Arc<Held>| held.is_fresh(now) && !held.is_due(now);
+        if self.tried != Tried::NotKept && !cache.get(self.key).as_ref().is_some_and(known) {
+            self.flight = ask(&self.provider, self.key, &self.want);
+        }
     }
 }
 
@@ -146,6 +181,8 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
                     provider: Arc::clone(provider),
                     key,
                     want,
+                    flight: None,
+                    tried: Tried::NotYet,
                 });
             }
         }
@@ -154,7 +191,7 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
 }
 
 /// Asks for a token beside everything else; what comes of it is found in the cache.
-fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) {
+fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) -> Option<Flight<Held>> {
     let service = provider.service();
     let known = || {
         let held = service.cache().get(key);
@@ -170,6 +207,7 @@ fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) {
     };
     let fetch = || fetch(Arc::clone(provider), key, want(), true);
     match service.fetches().join(key, known, fetch) {
-        Joined::Known(_) | Joined::Flying(_) | Joined::Failed(_) => {}
+        Joined::Flying(flight) => Some(flight),
+        Joined::Known(_) | Joined::Failed(_) => None,
     }
 }
