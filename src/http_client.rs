@@ -213,8 +213,9 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Secret<Ve
 fn is_cut(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
-            return error.is_incomplete_message();
+        let hyper = cause.downcast_ref::<hyper::Error>();
+        if hyper.is_some_and(hyper::Error::is_incomplete_message) {
+            return true;
         }
         if let Some(error) = cause.downcast_ref::<std::io::Error>() {
             return matches!(
