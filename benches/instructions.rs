@@ -30,11 +30,12 @@ use tempfile::TempDir;
 use bed::baseline::Role;
 use bed::callgrind::{self, Callgrind};
 use bed::client::{ClosedLoop, Expected};
-use bed::gate::{self, HEADERS_SET, Others, TOKEN_HOST};
+use bed::gate::{self, HEADERS_SET, Others, PROVIDED_HOST, TOKEN_HOST};
 use bed::requests::{browser, encode, of_100_headers};
 use bed::support::issuer::Issuer;
 use bed::support::portcullis::Portcullis;
 use bed::support::process::Process;
+use bed::support::providers::Providers;
 
 /// Where the table stands.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PERFORMANCE.md");
@@ -47,6 +48,12 @@ const CHECKS: usize = 2000;
 /// How many tokens are seen for the first time.
 const NEW_TOKENS: usize = 640;
 const EXPIRED: Duration = Duration::from_secs(3600);
+
+/// The row of an ordinary check, and the row of the same with a provider's token for the upstream,
+/// which may cost this much more at most.
+const PLAIN: &str = "allow: token seen before";
+const PROVIDED: &str = "allow: token seen before, a provider's token for the upstream";
+const PROVIDED_MOST: f64 = 1.03;
 
 /// What is asked, and how often, to get one row.
 struct Scenario {
@@ -108,7 +115,8 @@ fn measure(issuer: &Issuer, others: Others) -> Vec<Row> {
         ));
     }
     let folder = TempDir::new().unwrap();
-    let server = gate::portcullis(issuer, others)
+    let providers = Providers::start();
+    let server = gate::with_provider(gate::portcullis(issuer, others), &providers)
         .under(callgrind::prefix(folder.path()))
         .environment("TOKIO_WORKER_THREADS", "1")
         // under callgrind everything takes some fifty times as long, which is no overload
@@ -157,13 +165,14 @@ fn scenarios(
         expected: allow,
     };
     vec![
-        Scenario::of("allow: token seen before", token_request, allow),
+        Scenario::of(PLAIN, token_request, allow),
         Scenario::of(
             "allow: token seen before, 100 headers",
             large_request,
             allow,
         ),
         first_sight,
+        provided(issuer),
         Scenario::of("allow: API key", key_request(&gate::key(last)), allow),
         Scenario::of(
             "denial: no credential",
@@ -182,6 +191,16 @@ fn scenarios(
             refusal(404),
         ),
     ]
+}
+
+/// The ordinary check again, with a provider's token for the upstream.
+fn provided(issuer: &Issuer) -> Scenario {
+    let bearer = format!("Bearer {}", gate::token(issuer).sign());
+    let request = encode(browser(PROVIDED_HOST, Some(("authorization", &bearer))));
+    let allow = Expected::Allow {
+        headers: HEADERS_SET + 1,
+    };
+    Scenario::of(PROVIDED, request, allow)
 }
 
 impl Scenario {
@@ -273,6 +292,16 @@ fn write(table: &str) {
 fn verify(rows: &[Row]) -> ExitCode {
     let document = fs::read_to_string(DOCUMENT).unwrap();
     let mut result = ExitCode::SUCCESS;
+    let count = |name: &str| {
+        let row = rows.iter().find(|row| row.name == name).unwrap();
+        row.instructions as f64
+    };
+    let provided = count(PROVIDED) / count(PLAIN);
+    println!("a provider's token: {provided:.3} times the same check without one");
+    if provided > PROVIDED_MOST {
+        println!("that is more than {PROVIDED_MOST}");
+        result = ExitCode::FAILURE;
+    }
     for row in rows {
         let line = document
             .lines()

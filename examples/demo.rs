@@ -1,5 +1,6 @@
 //! The story of a gate: an issuer, an upstream, Portcullis and a real Envoy are started, requests
-//! go through them, and a table tells what each got and what the upstream saw.
+//! go through them, and a table tells what each got and what the upstream saw. Then the way out: a
+//! workload calls partners, each of which gets a token of its own.
 //!
 //! `make demo` tells the story and stops everything; `make demo-up` (`--stay`) leaves it running
 //! and prints what to try. Every cell of the table is read from a real answer; the program fails
@@ -11,14 +12,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use outbound::Outbound;
 use story::{HOST, KEY, Outcome, Step, catalog, good_token, steps};
 use support::envoy::{Envoy, EnvoyBuilder};
 use support::eventually;
 use support::http::Response;
 use support::issuer::Issuer;
 use support::portcullis::{Portcullis, PortcullisBuilder};
+use support::providers::Providers;
 use support::upstream::Upstream;
 
+#[path = "demo/outbound.rs"]
+mod outbound;
 #[path = "demo/story.rs"]
 mod story;
 #[path = "../tests/support.rs"]
@@ -29,6 +34,7 @@ const CATALOG_FILE: &str = "catalog.yaml";
 /// Everything that runs. Fields stop in this order.
 #[derive(Debug)]
 struct Demo {
+    outbound: Outbound,
     envoy: Envoy,
     portcullis: Portcullis,
     upstream: Upstream,
@@ -59,13 +65,15 @@ impl Demo {
         let issuer = Issuer::start();
         let upstream = Upstream::start();
         let keys = json!({ "type": "apiKey", "credentials": [{ "header": "x-api-key" }] });
-        let portcullis = PortcullisBuilder::new()
+        let providers = Providers::start();
+        let builder = PortcullisBuilder::new()
             .authenticator("partners", issuer.authenticator("orders"))
             .authenticator("keys", keys)
-            .catalog(CATALOG_FILE, &catalog(&issuer, "active"))
-            .start();
+            .catalog(CATALOG_FILE, &catalog(&issuer, "active"));
+        let portcullis = outbound::configure(builder, &providers).start();
         let envoy = EnvoyBuilder::new(portcullis.check_address(), upstream.address()).start();
         Self {
+            outbound: Outbound::start(&portcullis, &upstream, providers),
             envoy,
             portcullis,
             upstream,
@@ -103,6 +111,7 @@ impl Demo {
         )?;
         self.edit_catalog("active", 200);
         as_told &= self.take(&Step::with_key("and active again"), &mut out)?;
+        as_told &= self.outbound.tell(&self.upstream, &mut out)?;
         let verdict = if as_told {
             "Every answer is the one that the story says."
         } else {
@@ -180,6 +189,7 @@ impl Demo {
             "{curl} -X POST -H 'authorization: Bearer {}'\n",
             token.scope("orders.write").sign()
         )?;
+        writeln!(out, "{}\n", self.outbound.invitation())?;
         writeln!(
             out,
             "curl http://{}/metrics\n",
@@ -193,7 +203,7 @@ impl Demo {
         writeln!(
             out,
             "The decisions: tail -f {}",
-            folder.join("stdout").display()
+            folder.join("output/stdout").display()
         )
     }
 }

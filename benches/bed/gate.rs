@@ -1,15 +1,18 @@
 //! Portcullis as a benchmark starts it: an issuer, a catalog of a chosen size, and credentials.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use portcullis::authentication::api_key::KeyDigest;
 
 use super::support::issuer::Issuer;
 use super::support::portcullis::PortcullisBuilder;
+use super::support::providers::Providers;
 use super::support::token::Token;
 
 /// The host of the Api that takes tokens.
 pub(crate) const TOKEN_HOST: &str = "api.example.com";
+/// The host of the same Api whose upstream sees a provider's token.
+pub(crate) const PROVIDED_HOST: &str = "partner.example.com";
 /// The path of its operation, as requests have it.
 pub(crate) const PATH: &str = "/orders/4711?expand=items";
 /// How many headers an allow of it sets.
@@ -55,7 +58,12 @@ pub(crate) fn catalog(issuer: &Issuer, others: Others) -> impl Iterator<Item = (
         let documents: Vec<String> = numbers.map(another).collect();
         (format!("part-{part}.yaml"), documents.join("\n"))
     });
-    std::iter::once(("orders.yaml".to_owned(), orders(issuer))).chain(parts)
+    let partner = format!("{}\n", api("partner", PROVIDED_HOST));
+    let first = [
+        ("orders.yaml".to_owned(), orders(issuer)),
+        ("partner.yaml".to_owned(), partner),
+    ];
+    first.into_iter().chain(parts)
 }
 
 /// A token that is good for [`TOKEN_HOST`]; change its subject to have another one.
@@ -65,17 +73,41 @@ pub(crate) fn token(issuer: &Issuer) -> Token {
     token.scope("orders.read orders.write").expires_in(day)
 }
 
+/// The same server, whose Api of [`PROVIDED_HOST`] asks `providers` for tokens of about 1 KiB.
+pub(crate) fn with_provider(
+    builder: PortcullisBuilder,
+    providers: &Providers,
+) -> PortcullisBuilder {
+    providers.answer_member("access_token", "t".repeat(1024));
+    providers.answer_member("expires_in", 3600);
+    let provider = json!({
+        "type": "clientCredentials", "tokenUrl": providers.token_url(), "required": true,
+        "client": { "id": "gateway", "secret": { "env": "GATEWAY_SECRET" } },
+        "http": { "allowHttp": true },
+    });
+    let mut api = api("partner", PROVIDED_HOST);
+    api["spec"]["upstream"]["credential"] = json!({ "provider": "partner" });
+    builder
+        .environment("GATEWAY_SECRET", "gateway-secret")
+        .set(&["providers", "partner"], provider)
+        .catalog("partner.yaml", &format!("{api}\n"))
+}
+
+fn api(name: &str, host: &str) -> Value {
+    json!({
+        "kind": "Api", "metadata": { "name": name },
+        "spec": {
+            "title": name, "version": "1.0.0", "hosts": [host], "basePath": "/orders",
+            "authenticators": ["issuer"],
+            "operations": [{ "methods": ["GET"], "path": "/{id}", "scopes": { "anyOf": ["orders.read"] } }],
+            "upstream": { "headers": upstream_headers() },
+        },
+    })
+}
+
 fn orders(issuer: &Issuer) -> String {
     let documents = [
-        json!({
-            "kind": "Api", "metadata": { "name": "orders" },
-            "spec": {
-                "title": "orders", "version": "1.0.0", "hosts": [TOKEN_HOST], "basePath": "/orders",
-                "authenticators": ["issuer"],
-                "operations": [{ "methods": ["GET"], "path": "/{id}", "scopes": { "anyOf": ["orders.read"] } }],
-                "upstream": { "headers": upstream_headers() },
-            },
-        }),
+        api("orders", TOKEN_HOST),
         json!({
             "kind": "Plan", "metadata": { "name": "gold" },
             "spec": { "limits": [{ "amount": 1_000_000, "per": "second" }] },
@@ -84,7 +116,7 @@ fn orders(issuer: &Issuer) -> String {
             "kind": "Application", "metadata": { "name": "shop" },
             "spec": {
                 "clients": [{ "issuer": issuer.url(), "clientId": "shop" }],
-                "subscriptions": [{ "api": "orders", "plan": "gold" }],
+                "subscriptions": [{ "api": "orders", "plan": "gold" }, { "api": "partner", "plan": "gold" }],
             },
         }),
     ];

@@ -144,7 +144,8 @@ pub(crate) fn catalog(issuer: &Issuer, state: &str) -> String {
     .join("---\n")
 }
 
-fn document(kind: &str, name: &str, spec: &Value) -> String {
+/// A document of the catalog.
+pub(crate) fn document(kind: &str, name: &str, spec: &Value) -> String {
     let document = json!({
         "apiVersion": "portcullis.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec,
     });

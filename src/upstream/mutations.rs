@@ -7,7 +7,6 @@ use std::ops::Range;
 use crate::catalog::Catalog;
 use crate::catalog::model::Api;
 use crate::header::{HeaderError, HeaderName, HeaderValue};
-use crate::upstream::credentials::is_spelling;
 use crate::upstream::provider::answer::CredentialHeader;
 
 /// The changes that Envoy makes to an allowed request and to its answer. Names are those of the
@@ -134,14 +133,6 @@ impl<'s> Mutations<'s> {
             }
             None if !self.removes(name.as_str().as_bytes()) => self.remove.push(name),
             None => {}
-        }
-    }
-
-    /// Removes a header that the client sent where it is another spelling of `name`.
-    pub fn remove_other_spelling(&mut self, sent: &[u8], name: &HeaderName) {
-        let spelled = name.as_str().as_bytes();
-        if sent != spelled && is_spelling(sent, spelled) {
-            self.remove_sent(sent);
         }
     }
 

@@ -273,13 +273,21 @@ impl PreparedCredential {
         mutations: &mut Mutations<'s>,
     ) -> Result<TokenOutcome, (TokenOutcome, String)> {
         let name = self.provider.name();
+        if self.target().header.is_none() {
+            // it names its headers itself: those that it gave before are ours too, given or not
+            for sent in request.headers().raw_names() {
+                if self.provider.service().gave(sent) {
+                    mutations.remove_sent(sent);
+                }
+            }
+        }
         match obtained {
             Obtained::Fixed(headers) => {
-                self.put_headers(headers, request, mutations);
+                self.put_headers(headers, mutations);
                 Ok(TokenOutcome::Hit)
             }
             Obtained::Held(held, outcome) if !held.headers().is_empty() => {
-                self.put_headers(held.headers(), request, mutations);
+                self.put_headers(held.headers(), mutations);
                 Ok(*outcome)
             }
             Obtained::Held(..) | Obtained::Absent => match self.rule.on_absent {
@@ -299,20 +307,10 @@ impl PreparedCredential {
         }
     }
 
-    fn put_headers<'s>(
-        &'s self,
-        headers: &[CredentialHeader],
-        request: &DownstreamRequest,
-        mutations: &mut Mutations<'s>,
-    ) {
+    fn put_headers<'s>(&'s self, headers: &[CredentialHeader], mutations: &mut Mutations<'s>) {
         for header in headers {
             let own = self.rule.removed.iter().find(|own| *own == header.name());
             mutations.set_credential(own, header);
-            if own.is_none() {
-                for sent in request.headers().raw_names() {
-                    mutations.remove_other_spelling(sent, header.name());
-                }
-            }
         }
     }
 }

@@ -336,6 +336,22 @@ impl Provider {
     }
 }
 
+#[cfg(test)]
+impl Provider {
+    /// A provider `assert` that signs, for tests of what is published.
+    fn of_signed(signed: Signed) -> Self {
+        let services = service::ProviderServices::offline(crate::clock::Clock::at(0));
+        let name: Arc<str> = "assert".into();
+        Self {
+            policy: life::CacheConfig::default().policy(signed.lifetime(), signed.lifetime()),
+            required: false,
+            service: services.get_or_start(&name, [0; 32], signed.lifetime()),
+            name,
+            kind: Kind::Signed(Box::new(signed)),
+        }
+    }
+}
+
 impl Need<'_> {
     /// The same for a flight, with what it is kept under.
     #[must_use]

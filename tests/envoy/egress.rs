@@ -32,12 +32,16 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    /// Starts it with this catalog, and with whatever `change` adds to the configuration.
+    /// Starts it with this catalog, which may be empty, and with whatever `change` adds to the configuration.
     pub(crate) fn start(
         catalog: &str,
         change: impl FnOnce(PortcullisBuilder) -> PortcullisBuilder,
     ) -> Self {
-        let portcullis = change(server()).catalog("partners.yaml", catalog).start();
+        let mut server = change(server());
+        if !catalog.is_empty() {
+            server = server.catalog("partners.yaml", catalog);
+        }
+        let portcullis = server.start();
         Self {
             envoy: start_envoy(&portcullis, &[(LOOPBACK, NOBODY)]),
             portcullis,

@@ -15,6 +15,8 @@ mod answers;
 mod drain;
 mod egress;
 mod hosts;
+mod outbound;
+mod partners;
 mod paths;
 mod protocols;
 mod raw_headers;

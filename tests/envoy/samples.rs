@@ -8,9 +8,11 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::scene::{HOST, SHOP_KEY, Scene, bearer, seen};
-use crate::support::envoy::{Envoy, validate};
+use crate::support::authority::{Authority, Shown};
+use crate::support::envoy::{Envoy, EnvoyBuilder, validate};
 use crate::support::issuer::Issuer;
 use crate::support::portcullis::{Portcullis, PortcullisBuilder};
+use crate::support::providers::Providers;
 use crate::support::signing::Algorithm;
 use crate::support::upstream::Upstream;
 
@@ -48,32 +50,49 @@ fn hardened_envoy(authz: SocketAddr, upstream: SocketAddr) -> Envoy {
     Envoy::start_with(&configuration)
 }
 
-/// The httpbin sample as it is, with the keys of `issuer` and free ports.
-fn httpbin_server(issuer: &Issuer) -> Portcullis {
+/// A sample as it is, with free ports.
+fn sample(name: &str, listeners: &[&str]) -> PortcullisBuilder {
+    let sample = deploy("samples").join(name);
     let folder = TempDir::new().expect("a temporary folder");
+    let copy = |file: &Path| {
+        let name = file.strip_prefix(&sample).expect("a file of the sample");
+        fs::copy(file, folder.path().join(name)).expect("a file to copy");
+    };
     fs::create_dir(folder.path().join("catalog")).expect("a folder");
-    for file in [
-        "portcullis.yaml",
-        "catalog/api.yaml",
-        "catalog/application.yaml",
-        "catalog/subscription.yaml",
-        "catalog/plan.yaml",
-    ] {
-        fs::copy(
-            deploy("samples/httpbin").join(file),
-            folder.path().join(file),
-        )
-        .expect("a file to copy");
+    copy(&sample.join("portcullis.yaml"));
+    for file in fs::read_dir(sample.join("catalog")).expect("a folder") {
+        copy(&file.expect("a file").path());
     }
-    let files = fs::read_dir(deploy("samples/httpbin/catalog"))
-        .expect("a folder")
-        .count();
-    assert_eq!(files, 4, "a file of the sample is missing from this test");
-    PortcullisBuilder::in_folder(folder)
+    let builder = PortcullisBuilder::in_folder(folder);
+    listeners.iter().fold(builder, |builder, listener| {
+        let variable = format!("PORTCULLIS__LISTENERS__{listener}__ADDRESS");
+        builder.environment(&variable, "127.0.0.1:0")
+    })
+}
+
+/// The httpbin sample with the keys of `issuer`.
+fn httpbin_server(issuer: &Issuer) -> Portcullis {
+    sample("httpbin", &["INBOUND", "ADMIN", "OBSERVE"])
         .file("issuer.pem", &issuer.keys().public_pem(Algorithm::Es256))
-        .environment("PORTCULLIS__LISTENERS__INBOUND__ADDRESS", "127.0.0.1:0")
-        .environment("PORTCULLIS__LISTENERS__ADMIN__ADDRESS", "127.0.0.1:0")
-        .environment("PORTCULLIS__LISTENERS__OBSERVE__ADDRESS", "127.0.0.1:0")
+        .start()
+}
+
+/// The egress sample with secrets, and `idp` in place of the partner's identity provider.
+fn egress_server(idp: &Providers, authority: &Authority) -> Portcullis {
+    let builder = sample("egress", &["OUTBOUND", "ADMIN", "OBSERVE"]);
+    let configuration = fs::read_to_string(builder.folder().join("portcullis.yaml"));
+    let configuration = configuration.expect("a readable file");
+    let partner = "tokenUrl: https://idp.partner.example/token";
+    assert!(configuration.contains(partner), "{configuration}");
+    let ours = format!(
+        "http: {{ ca: {{ file: ca.pem }} }}\n    tokenUrl: {}",
+        idp.token_url()
+    );
+    builder
+        .file("portcullis.yaml", &configuration.replace(partner, &ours))
+        .file("ca.pem", &authority.pem())
+        .file("partner.secret", "a secret")
+        .file("echo.key", "the gate's key")
         .start()
 }
 
@@ -175,6 +194,31 @@ fn the_httpbin_sample_answers_headers_to_who_has_a_token() {
         assert_eq!(seen(&response, "x-user"), ["alice"]);
         assert_eq!(envoy.get(host, "/headers", &[]).status, 401);
     }
+}
+
+#[test]
+fn the_egress_sample_gives_each_partner_its_credential() {
+    let authority = Authority::new();
+    let idp = Providers::start_tls(&authority, Shown::Good);
+    let upstream = Upstream::start();
+    let server = egress_server(&idp, &authority);
+    let envoy = EnvoyBuilder::new(server.address("outbound"), upstream.address()).start();
+    let own = [("authorization", "Bearer mine"), ("x-api-key", "mine")];
+    let partner = envoy.get("partner.example", "/orders/1", &own);
+    assert_eq!(
+        seen(&partner, "authorization"),
+        ["Bearer token-1.us.orders.read"]
+    );
+    let call = idp.last();
+    let (id, secret) = call.basic().unwrap();
+    assert_eq!((id.as_str(), secret.as_str()), ("us", "a secret"));
+    let echo = envoy.get("httpbin.org", "/headers", &own);
+    assert_eq!(seen(&echo, "x-api-key"), ["the gate's key"]);
+    let untouched = envoy.get("example.com", "/", &own);
+    assert_eq!(seen(&untouched, "x-api-key"), ["mine"]);
+    assert_eq!(envoy.get("partner.example", "/invoices", &own).status, 404);
+    assert_eq!(upstream.count(), 3);
+    assert_eq!(idp.count(), 1);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use serde_json::json;
 
-use crate::KEYCLOAK;
 use crate::support::check::{CheckBuilder, CheckClient, assert_allowed, assert_denied, header};
 use crate::support::keycloak::{Realm, service_client};
-use crate::support::portcullis::{Portcullis, PortcullisBuilder};
+use crate::support::portcullis::Portcullis;
+use crate::{KEYCLOAK, patient_server};
 
 const SECRET: &str = "a-secret-of-a-test";
 
@@ -22,7 +22,7 @@ fn gate(name: &str) -> (Realm<'static>, Portcullis) {
         "type": "jwt", "issuer": realm.issuer(), "keys": "discovery", "audiences": ["orders"],
         "allowHttpIssuer": true,
     });
-    let server = PortcullisBuilder::new()
+    let server = patient_server()
         .authenticator("partners", partners)
         .catalog("catalog.yaml", &catalog(&realm.issuer()))
         .start();

@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::fetch::{FetchError, Fetches, Pause};
+use crate::header::HeaderName;
 use crate::secret::hexadecimal;
 use crate::task::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sharded::ShardedCounter;
+use crate::upstream::credentials::is_spelling;
+use crate::upstream::provider::answer::CredentialHeader;
 use crate::upstream::token_cache::{Held, TokenCache};
 
 /// How an Api's need for a token was met.
@@ -68,7 +72,12 @@ pub struct ProviderService {
     metrics: Option<Metrics>,
     outcomes: [ShardedCounter; TokenOutcome::ALL.len()],
     last: Mutex<LastFetch>,
+    /// The headers that it gave so far.
+    given: ArcSwap<Vec<HeaderName>>,
 }
+
+/// The most names of headers that are remembered of one provider.
+const MAX_NAMES: usize = 128;
 
 /// How the last fetch of a provider ended.
 #[derive(Debug, Clone, Default)]
@@ -125,9 +134,33 @@ impl ProviderService {
         }
     }
 
+    /// Whether it gave a header so far of which `sent`, in lower case, is a spelling.
+    #[must_use]
+    pub fn gave(&self, sent: &[u8]) -> bool {
+        let given = self.given.load();
+        given
+            .iter()
+            .any(|name| is_spelling(sent, name.as_str().as_bytes()))
+    }
+
+    fn remember_names(&self, held: &Held) {
+        let known = self.given.load();
+        let names = held.headers().iter().map(CredentialHeader::name);
+        let new: Vec<HeaderName> = names
+            .filter(|name| !known.contains(name))
+            .cloned()
+            .collect();
+        if !new.is_empty() && known.len() < MAX_NAMES {
+            self.given.rcu(|known| [&known[..], &new[..]].concat());
+        }
+    }
+
     /// Records how a fetch ended.
     pub fn fetched(&self, landed: Result<&Arc<Held>, &FetchError>) {
         let now = self.clock.now();
+        if let Ok(held) = landed {
+            self.remember_names(held);
+        }
         let result = match landed {
             Ok(held) if held.headers().is_empty() => "absent",
             Ok(_) => "given",
@@ -237,6 +270,7 @@ impl ProviderServices {
                 })
             }),
             last: Mutex::default(),
+            given: ArcSwap::default(),
         });
         services.insert(key, Arc::downgrade(&service));
         service

@@ -68,15 +68,17 @@ impl Bits {
 
 /// CRC-32 and length, as they end a gzip stream (RFC 1952 section 8).
 fn checks(bytes: impl Iterator<Item = u8>) -> (u32, u32) {
+    let table: Vec<u32> = (0..256).map(|byte| (0..8).fold(byte, shifted)).collect();
     let mut crc = u32::MAX;
     let mut length = 0_u32;
     for byte in bytes {
         length = length.wrapping_add(1);
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            let carry = if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
-            crc = crc >> 1 ^ carry;
-        }
+        let entry = usize::from(byte ^ crc.to_le_bytes()[0]);
+        crc = crc >> 8 ^ table[entry];
     }
     (!crc, length)
+}
+
+fn shifted(crc: u32, _: u32) -> u32 {
+    crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
 }
