@@ -2,7 +2,7 @@
 //! and who is told when it changes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admin::fiware::{Change, FiwareState, ProviderRules};
 use crate::catalog::source::store::StoreSource;
@@ -47,6 +47,8 @@ pub(super) struct Stored {
     store: Store,
     parties: Parties,
     clock: Clock,
+    /// Held while parties are read and replaced, so that the last to replace read last.
+    refreshing: Arc<Mutex<()>>,
 }
 
 impl Stored {
@@ -56,12 +58,17 @@ impl Stored {
             store,
             parties,
             clock,
+            refreshing: Arc::default(),
         };
         stored.refresh_parties();
         stored
     }
 
     fn refresh_parties(&self) {
+        let _held = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.unix_seconds();
         let mut parties = BTreeMap::new();
         for client_id in self.store.client_ids() {
