@@ -213,10 +213,12 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Secret<Ve
 fn is_cut(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        let hyper = cause.downcast_ref::<hyper::Error>();
-        if hyper.is_some_and(hyper::Error::is_incomplete_message) {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>()
+            && error.is_incomplete_message()
+        {
             return true;
         }
+        // a reset is an error of the system below that of hyper
         if let Some(error) = cause.downcast_ref::<std::io::Error>() {
             return matches!(
                 error.kind(),

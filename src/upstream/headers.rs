@@ -38,8 +38,8 @@ pub fn mutate<'s>(
 }
 
 /// The removals that are due whoever calls: what the Api removes, every credential in a place where
-/// its authenticators look, and the client's copies of every header that any Api of the catalog may
-/// set, in whatever spelling they came.
+/// its authenticators look, and the client's copies of every header that any Api of the catalog or a
+/// provider of this one may set, in whatever spelling they came.
 #[must_use]
 pub fn strip<'s>(
     route: Option<&Route<'s>>,
@@ -53,8 +53,13 @@ pub fn strip<'s>(
     {
         credentials::remove(route.credential_places(), request, &mut mutations);
     }
+    let rules = route.map_or(&[][..], |route| &route.api.upstream.credentials);
+    let is_credential = |sent: &[u8]| {
+        let mut names = rules.iter().flat_map(|rule| &rule.removed);
+        names.any(|name| credentials::is_spelling(sent, name.as_str().as_bytes()))
+    };
     for name in request.headers().raw_names() {
-        if snapshot.owned_headers().contains(name) {
+        if snapshot.owned_headers().contains(name) || is_credential(name) {
             mutations.remove_sent(name);
         }
     }

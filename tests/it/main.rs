@@ -29,6 +29,7 @@ mod gate;
 mod golden;
 mod import;
 mod properties;
+mod providers;
 mod reload;
 mod routing;
 mod secrets;

@@ -65,12 +65,15 @@ impl Authority {
     /// An identity with an RSA key and this organization identifier as its serial number, as
     /// iSHARE's parties have one.
     pub(crate) fn party(&self, id: &str) -> Identity {
-        let mut params = named(id);
-        params
-            .distinguished_name
-            .push(DnType::CustomDnType(vec![2, 5, 4, 5]), id);
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
-        self.issue(params, key.expect("an RSA key"))
+        self.issue(party_params(id), rsa_key())
+    }
+
+    /// The same with a certificate that ended in 2020.
+    pub(crate) fn party_expired(&self, id: &str) -> Identity {
+        let mut params = party_params(id);
+        params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        self.issue(params, rsa_key())
     }
 
     /// The TLS settings of a server; with `ask_clients` it demands a certificate of this
@@ -148,6 +151,18 @@ fn pkcs1_start(pkcs8: &[u8]) -> usize {
 
 fn ec_key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key")
+}
+
+fn rsa_key() -> KeyPair {
+    KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("an RSA key")
+}
+
+fn party_params(id: &str) -> CertificateParams {
+    let mut params = named(id);
+    params
+        .distinguished_name
+        .push(DnType::CustomDnType(vec![2, 5, 4, 5]), id);
+    params
 }
 
 fn named(name: &str) -> CertificateParams {

@@ -1,7 +1,10 @@
 //! The assertion by which a client says who it is (RFC 7523 section 2.2), verified without the
 //! library that Portcullis signs with.
 
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
@@ -32,6 +35,44 @@ impl Assertion {
         let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
         key.verify(message.as_bytes(), &signature)
             .expect("the signature of the certificate's key");
+        assertion
+    }
+
+    /// Reads a token that is signed with this public key (RFC 7517), by the algorithm that goes with
+    /// its type.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub(crate) fn signed_by_key(token: &str, key: &Value) -> Self {
+        let (message, signature) = token.rsplit_once('.').expect("three parts");
+        let assertion = Self::unverified(token);
+        let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        let member = |name: &str| {
+            let text = key[name].as_str().expect("a member of the key");
+            URL_SAFE_NO_PAD.decode(text).expect("base64url")
+        };
+        let (algorithm, verified) = match key["kty"].as_str() {
+            Some("RSA") => {
+                let (n, e) = (member("n"), member("e"));
+                let key = RsaPublicKeyComponents { n, e };
+                let algorithm = &RSA_PKCS1_2048_8192_SHA256;
+                (
+                    "RS256",
+                    key.verify(algorithm, message.as_bytes(), &signature),
+                )
+            }
+            Some("EC") => {
+                let point = [vec![4], member("x"), member("y")].concat();
+                let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+                ("ES256", key.verify(message.as_bytes(), &signature))
+            }
+            _ => {
+                let key = UnparsedPublicKey::new(&ED25519, member("x"));
+                ("EdDSA", key.verify(message.as_bytes(), &signature))
+            }
+        };
+        verified.expect("the signature of the key");
+        assert_eq!(assertion.header["alg"], algorithm);
         assertion
     }
 
