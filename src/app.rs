@@ -172,9 +172,10 @@ impl App {
             metrics,
             key_sources,
             verified_tokens,
-            provider_tokens,
             published_keys: PublishedKeys::default(),
-            store: store.map(|store| Stored::new(store, parties, clock.clone())),
+            store: store
+                .map(|store| Stored::new(store, parties, provider_tokens.clone(), clock.clone())),
+            provider_tokens,
             recorder,
             log_level,
             base,

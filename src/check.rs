@@ -131,7 +131,7 @@ impl Checker {
     ) -> Result<Grant<'s>, Stop> {
         let caller = authenticate(route, request).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
-        augment(route, request, permit, asking.until()).await
+        augment(route, request, permit, || asking.until()).await
     }
 
     async fn in_time<'s>(

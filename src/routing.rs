@@ -272,6 +272,12 @@ impl<'s> Route<'s> {
         self.prepared.places()
     }
 
+    /// Whether its Api claims `host`: always so, unless the Envoy route named the Api.
+    #[must_use]
+    pub fn claims(&self, host: &str) -> bool {
+        self.api.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
     /// The credentials that its Api's upstream sees.
     #[must_use]
     pub fn credentials(&self) -> &'s [PreparedCredential] {

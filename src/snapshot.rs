@@ -168,7 +168,7 @@ impl PreparedApi {
                 .upstream
                 .credentials
                 .iter()
-                .filter_map(|rule| PreparedCredential::of(rule, providers))
+                .filter_map(|rule| PreparedCredential::of(rule, &api.hosts, providers))
                 .collect(),
             places,
             permits: PermitCounter::default(),

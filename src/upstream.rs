@@ -95,13 +95,13 @@ pub async fn augment<'s>(
     route: &Route<'s>,
     request: &DownstreamRequest,
     permit: Permit<'s>,
-    until: Instant,
+    until: impl Fn() -> Instant,
 ) -> Result<Grant<'s>, Stop> {
     let mut mutations = headers::mutate(route, request, &permit)?;
     let token = if route.credentials().is_empty() {
         None
     } else {
-        provide(route, request, &permit, &mut mutations, until.into()).await?
+        provide(route, request, &permit, &mut mutations, &until).await?
     };
     tracing::trace!(
         target: "portcullis::explain",

@@ -2,7 +2,7 @@
 //! and who is told when it changes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admin::fiware::{Change, FiwareState, ProviderRules};
 use crate::catalog::source::store::StoreSource;
@@ -17,6 +17,7 @@ use crate::store::error::StoreError;
 use crate::store::{Store, StoreConfig};
 use crate::task::Tasks;
 use crate::upstream::provider::ishare::{Parties, Party};
+use crate::upstream::token_cache::TokenCache;
 
 /// How a store is had: [`Store::open`] or [`Store::read`].
 pub(super) type Open = fn(&StoreConfig, &mut Reader) -> Result<Store, StoreError>;
@@ -46,22 +47,32 @@ pub(super) fn source(loaded: &Loaded, store: Option<&Store>) -> Option<StoreSour
 pub(super) struct Stored {
     store: Store,
     parties: Parties,
+    tokens: TokenCache,
     clock: Clock,
+    /// The generation of each credential that is in use. Held while parties are read and replaced,
+    /// so that the last to replace read last.
+    generations: Arc<Mutex<BTreeMap<Box<str>, u64>>>,
 }
 
 impl Stored {
-    /// Lets providers sign with the credentials of `store` from now on.
-    pub(super) fn new(store: Store, parties: Parties, clock: Clock) -> Self {
+    /// Lets providers sign with the credentials of `store` from now on; what one that is gone, or
+    /// is another now, was given for leaves `tokens`.
+    pub(super) fn new(store: Store, parties: Parties, tokens: TokenCache, clock: Clock) -> Self {
         let stored = Self {
             store,
             parties,
+            tokens,
             clock,
+            generations: Arc::default(),
         };
         stored.refresh_parties();
         stored
     }
 
     fn refresh_parties(&self) {
+        let before = self.generations.lock();
+        let mut before = before.unwrap_or_else(PoisonError::into_inner);
+        let mut generations = BTreeMap::new();
         let now = self.clock.unix_seconds();
         let mut parties = BTreeMap::new();
         for client_id in self.store.client_ids() {
@@ -70,7 +81,9 @@ impl Stored {
             };
             match Party::new(credential.key.expose(), &credential.certificates, None, now) {
                 Ok(party) => {
-                    parties.insert(client_id.into_boxed_str(), Arc::new(party));
+                    let client_id = client_id.into_boxed_str();
+                    generations.insert(client_id.clone(), credential.generation);
+                    parties.insert(client_id, Arc::new(party));
                 }
                 Err(error) => tracing::warn!(
                     client.id = client_id,
@@ -80,6 +93,15 @@ impl Stored {
             }
         }
         self.parties.replace(parties);
+        let before = std::mem::replace(&mut *before, generations.clone());
+        let changed = |party: &str| before.get(party) != generations.get(party);
+        let evicted = self.tokens.forget(|held| {
+            let party = held.want().target.party.as_deref();
+            party.is_some_and(changed)
+        });
+        if evicted > 0 {
+            tracing::info!(evicted, "tokens of credentials that changed are forgotten");
+        }
     }
 
     /// What FIWARE's management API needs.

@@ -164,20 +164,12 @@ impl StoreFile {
         now: &Contents,
         write: impl FnOnce(&Connection, &Seal) -> Result<Written, StoreError>,
     ) -> Result<(Written, Contents), StoreError> {
-        let seal = self.seal.take().ok_or(StoreError::NoKey)?;
-        let result = {
-            let transaction = self.connection.transaction();
-            transaction
-                .map_err(StoreError::from)
-                .and_then(|transaction| {
-                    let written = write(&transaction, &seal)?;
-                    let contents = contents(&transaction, Some(&seal), now)?;
-                    transaction.commit()?;
-                    Ok((written, contents))
-                })
-        };
-        self.seal = Some(seal);
-        result
+        let seal = self.seal.as_ref().ok_or(StoreError::NoKey)?;
+        let transaction = self.connection.transaction()?;
+        let written = write(&transaction, seal)?;
+        let contents = contents(&transaction, Some(seal), now)?;
+        transaction.commit()?;
+        Ok((written, contents))
     }
 }
 

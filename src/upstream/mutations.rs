@@ -34,6 +34,8 @@ struct Values(String);
 
 /// Room for the values of most requests.
 const USUAL_BYTES: usize = 256;
+/// Room for the values of most requests that get a provider's token.
+const USUAL_TOKEN_BYTES: usize = 2048;
 /// Room for the headers that most Apis set.
 const USUAL_HEADERS: usize = 8;
 
@@ -44,6 +46,13 @@ impl std::fmt::Debug for Values {
 }
 
 impl Values {
+    /// Adds a value that has been checked.
+    fn put(&mut self, value: &str) -> Range<usize> {
+        let start = self.0.len();
+        self.0.push_str(value);
+        start..self.0.len()
+    }
+
     /// Lets `write` write a value; none, where it finds nothing to write.
     fn add<E: From<HeaderError>>(
         &mut self,
@@ -77,8 +86,10 @@ impl<'s> Mutations<'s> {
     /// No more than the removals of `prepared`.
     #[must_use]
     pub fn removing(prepared: Option<&'s PreparedMutations>) -> Self {
+        let room = prepared.map_or(0, |prepared| prepared.room);
         Self {
             always: prepared.map_or(&[], PreparedMutations::remove),
+            values: Values(String::with_capacity(room)),
             ..Self::default()
         }
     }
@@ -127,9 +138,8 @@ impl<'s> Mutations<'s> {
         };
         match header.value() {
             Some(value) => {
-                let start = self.values.0.len();
-                self.values.0.push_str(value);
-                self.set_to(name, start..self.values.0.len());
+                let value = self.values.put(value);
+                self.set_to(name, value);
             }
             None if !self.removes(name.as_str().as_bytes()) => self.remove.push(name),
             None => {}
@@ -292,6 +302,8 @@ fn mark(name: &[u8]) -> (usize, u64) {
 #[derive(Debug)]
 pub struct PreparedMutations {
     remove: Vec<HeaderName>,
+    /// How many bytes the values of most requests have; 0 where that is not known.
+    room: usize,
 }
 
 impl PreparedMutations {
@@ -323,7 +335,12 @@ impl PreparedMutations {
         }
         let mut remove: Vec<HeaderName> = remove.into_keys().collect();
         remove.sort();
-        Self { remove }
+        let room = if api.upstream.credentials.is_empty() {
+            0
+        } else {
+            USUAL_TOKEN_BYTES
+        };
+        Self { remove, room }
     }
 
     /// The headers to remove unless they are set.
@@ -353,6 +370,7 @@ mod tests {
         let (user, plan) = (name("x-user"), name("x-plan"));
         let prepared = PreparedMutations {
             remove: vec![user.clone(), name("x_user"), plan.clone()],
+            room: 0,
         };
         let mut mutations = Mutations::removing(Some(&prepared));
         mutations.remove_sent(b"cookie");

@@ -27,7 +27,12 @@ pub struct PreparedCredential {
     provider: Arc<Provider>,
     rule: CredentialRule,
     prefix: [u8; 16],
+    /// The keys of the hosts that the Api names, where they do not depend on who calls.
+    keys: Vec<(Box<str>, KeyedDigest)>,
 }
+
+/// How many keys of one Api are kept ready.
+const MAX_KEYS: usize = 4;
 
 /// How a need was met.
 enum Obtained<'s> {
@@ -38,15 +43,22 @@ enum Obtained<'s> {
 }
 
 impl PreparedCredential {
-    /// That of `rule`, where its provider is among `providers`.
+    /// That of `rule`, of an Api with these `hosts`, where its provider is among `providers`.
     #[must_use]
-    pub fn of(rule: &CredentialRule, providers: &Providers) -> Option<Self> {
+    pub fn of(rule: &CredentialRule, hosts: &[HostPattern], providers: &Providers) -> Option<Self> {
         let provider = Arc::clone(providers.get(&rule.provider)?);
-        Some(Self {
+        let mut prepared = Self {
             prefix: provider.prefix(&rule.target),
             provider,
             rule: rule.clone(),
-        })
+            keys: Vec::new(),
+        };
+        let known = prepared.known_needs(hosts).into_iter();
+        prepared.keys = known
+            .map(|(key, want)| (want.host, key))
+            .take(MAX_KEYS)
+            .collect();
+        Some(prepared)
     }
 
     /// Its provider.
@@ -101,7 +113,7 @@ impl PreparedCredential {
         route: &Route<'s>,
         request: &DownstreamRequest,
         permit: &Permit<'_>,
-        until: Instant,
+        until: &impl Fn() -> std::time::Instant,
     ) -> Obtained<'s> {
         if let Some(headers) = self.provider.fixed() {
             return Obtained::Fixed(headers);
@@ -110,12 +122,20 @@ impl PreparedCredential {
         if !self.provider.serves(host) {
             return Obtained::Absent;
         }
+        if self.provider.is_per_host() && !route.claims(host) {
+            // the Envoy route chose the Api: the host is what the client made of it
+            return Obtained::Failed("the request's host is none of the api's".into());
+        }
         let caller = self.provider.caller(route, request, permit, self.target());
         let caller = match caller {
             Ok(caller) => caller,
             Err(why) => return Obtained::Failed(why.into()),
         };
-        let key = self.key(host, caller.as_deref());
+        let known = self.keys.iter().find(|(known, _)| **known == *host);
+        let key = match (known, &caller) {
+            (Some((_, key)), None) => *key,
+            (None, _) | (_, Some(_)) => self.key(host, caller.as_deref()),
+        };
         let need = Need { key, host, caller };
         let now = Instant::now();
         let cached = self.cached(&need);
@@ -132,7 +152,8 @@ impl PreparedCredential {
                 };
                 Obtained::Held(held, outcome)
             }
-            cached => self.wait(&need, cached, until).await,
+            // in a box, so that checks which need not wait carry nothing of it
+            cached => Box::pin(self.wait(&need, cached, until().into())).await,
         }
     }
 
@@ -240,7 +261,7 @@ pub(super) async fn provide<'s>(
     request: &DownstreamRequest,
     permit: &Permit<'_>,
     mutations: &mut Mutations<'s>,
-    until: Instant,
+    until: &impl Fn() -> std::time::Instant,
 ) -> Result<Option<TokenOutcome>, Fault> {
     let mut worst = None;
     for credential in route.credentials() {

@@ -80,6 +80,18 @@ async fn what_belongs_together_is_checked_together() {
     assert!(told.contains("sources[0].path"), "{told}");
 }
 
+#[test]
+fn the_configuration_of_the_guide_is_good() {
+    let guide = include_str!("../../docs/guides/fiware.md");
+    let block = guide.split("```yaml\n").nth(1).unwrap();
+    let block = block.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portcullis.yaml");
+    std::fs::write(&path, block).unwrap();
+    let loaded = portcullis::config::Config::load(&path, Vec::new());
+    assert!(loaded.is_ok(), "{loaded:?}");
+}
+
 #[tokio::test]
 async fn commands_look_into_the_store_beside_the_server() {
     let (idp, state) = (Providers::start(), tempfile::tempdir().unwrap());

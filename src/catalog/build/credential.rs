@@ -39,6 +39,10 @@ pub(super) fn read(
             if abilities.needs_token {
                 check_token(spec, known, findings);
             }
+            let names_hosts = spec.hosts.iter().all(|host| !host.contains('*'));
+            if abilities.only_audience && document.audience.is_none() && !names_hosts {
+                findings.wrong("audience", "is needed where `hosts` has a `*`: what a client writes into the host must not say for whom an assertion is");
+            }
             rule(Arc::clone(name), document, abilities, base_path, findings)
         });
         rules.extend(rule);

@@ -1,29 +1,27 @@
 //! Token endpoints (RFC 6749 section 3.2): how we say who we are, what is asked, and what an
 //! answer must be to be used.
 
+pub(super) mod client;
+pub(super) mod token;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use jiff::fmt::rfc2822;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
 use jsonwebtoken::Header;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use uuid::Builder;
 
-use super::answer::{CredentialHeader, Given, Life};
-use super::config::{ProviderContext, check_text};
-use super::life::unverified_life;
-use super::{Target, Want};
+use super::Target;
+use super::answer::CredentialHeader;
+use super::config::ProviderContext;
 use crate::authentication::algorithm::Algorithm;
 use crate::clock::Clock;
 use crate::config::findings::Findings;
@@ -32,52 +30,13 @@ use crate::fetch::{FailureKind, FetchError};
 use crate::header::HeaderName;
 use crate::http_client::config::HttpConfig;
 use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpRequest};
-use crate::json;
 use crate::secret::Secret;
 use crate::signing::SigningKey;
+use client::{Client, ClientConfig, SecretMethod};
+use token::{Token, failure};
 
 /// How long a client assertion is valid.
 const ASSERTION_SECONDS: i64 = 60;
-/// The longest pause that `Retry-After` is believed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-
-/// Who we are for a token endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClientConfig {
-    /// Our client id.
-    pub id: String,
-    /// Our secret. With neither `secret` nor `key` we are known by our certificate
-    /// (`http.certificate`, RFC 8705 section 2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SecretSource>,
-    /// Where the secret is sent: in the `authorization` header, or in the form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<SecretMethod>,
-    /// Our private key (PEM), which signs an assertion (RFC 7523 section 2.2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<SecretSource>,
-    /// The algorithm of the key; left out, the usual one of its kind: RS256, ES256 or EdDSA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub algorithm: Option<Algorithm>,
-    /// The `kid` of the key, where the server asks for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<String>,
-    /// The `aud` of the assertion; left out, the token address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audience: Option<String>,
-}
-
-/// Where a client secret is sent (RFC 6749 section 2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum SecretMethod {
-    /// In `authorization: Basic`.
-    #[default]
-    Basic,
-    /// In the form.
-    Post,
-}
 
 /// A token endpoint, and who we are for it.
 pub(super) struct TokenEndpoint {
@@ -95,80 +54,8 @@ pub(super) struct Server {
     clock: Clock,
 }
 
-enum Client {
-    Secret {
-        id: Box<str>,
-        secret: Secret<String>,
-        method: SecretMethod,
-    },
-    Key {
-        id: Box<str>,
-        key: Box<SigningKey>,
-        key_id: Option<Box<str>>,
-        audience: Option<Box<str>>,
-    },
-    Certificate {
-        id: Box<str>,
-    },
-}
-
 /// The fields of a form. Values may be secret.
 pub(super) type Form<'a> = Vec<(&'a str, Cow<'a, str>)>;
-
-/// A token, and how long it lasts.
-pub(super) struct Token {
-    value: Secret<String>,
-    lasts: Option<Duration>,
-}
-
-impl ClientConfig {
-    pub(super) fn check(&self, http: &HttpConfig, findings: &mut Findings) {
-        check_text("id", Some(&self.id), findings);
-        check_text("keyId", self.key_id.as_deref(), findings);
-        check_text("audience", self.audience.as_deref(), findings);
-        match (&self.secret, &self.key) {
-            (Some(_), Some(_)) => findings.wrong("key", "stands beside `secret`; give one of them"),
-            (None, None) if http.certificate.is_none() => {
-                findings.wrong("secret", "is needed, or `key`, or `http.certificate`");
-            }
-            (Some(_), None) | (None, Some(_)) | (None, None) => {}
-        }
-        if self.method.is_some() && self.secret.is_none() {
-            findings.wrong("method", "is for `secret` alone");
-        }
-        if self.key.is_none() {
-            for (path, is_set) in [
-                ("algorithm", self.algorithm.is_some()),
-                ("keyId", self.key_id.is_some()),
-                ("audience", self.audience.is_some()),
-            ] {
-                if is_set {
-                    findings.wrong(path, "is for `key` alone");
-                }
-            }
-        }
-    }
-
-    fn build(&self, context: &mut ProviderContext<'_>) -> Option<Client> {
-        let id: Box<str> = self.id.as_str().into();
-        if let Some(source) = &self.secret {
-            let secret = load_text("secret", source, context)?;
-            let method = self.method.unwrap_or_default();
-            return Some(Client::Secret { id, secret, method });
-        }
-        if let Some(source) = &self.key {
-            let key = load_key("key", source, self.algorithm, context)?;
-            let own = |text: &Option<String>| text.as_deref().map(Into::into);
-            return Some(Client::Key {
-                id,
-                key: Box::new(key),
-                key_id: own(&self.key_id),
-                audience: own(&self.audience),
-            });
-        }
-        Some(Client::Certificate { id })
-    }
-}
 
 /// The text of a secret at `path`.
 pub(super) fn load_text(
@@ -438,115 +325,6 @@ impl Server {
     }
 }
 
-/// What an answer says that is no success.
-pub(super) fn failure(answer: &HttpAnswer, now: i64) -> FetchError {
-    let status = answer.status;
-    let is_ours = status.is_server_error()
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT;
-    let kind = if is_ours {
-        FailureKind::Unavailable
-    } else {
-        FailureKind::Refused
-    };
-    let code = json::parse_object(answer.body.expose()).ok();
-    let code = code.as_ref().and_then(error_code);
-    let message = match code {
-        Some(code) => format!("the server answered with status {status}: {code}"),
-        None => format!("the server answered with status {status}"),
-    };
-    let mut error = FetchError::new(kind, message);
-    error.retry_after = is_ours.then(|| retry_after(&answer.headers, now)).flatten();
-    error
-}
-
-/// The `error` of an answer (RFC 6749 section 5.2), where it is a code and no text of its own.
-fn error_code(answer: &Map<String, Value>) -> Option<&str> {
-    let code = answer.get("error")?.as_str()?;
-    let is_code = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    (code.len() <= 64 && code.bytes().all(is_code)).then_some(code)
-}
-
-/// How long the server asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = rfc2822::parse(text).ok()?.timestamp().as_second();
-            u64::try_from(date.saturating_sub(now)).ok()?
-        }
-    };
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
-}
-
-impl Token {
-    /// Reads a token response (RFC 6749 section 5.1). Its `Cache-Control` always forbids caches to
-    /// keep it; how long a token may be used is said by `expires_in` and by the token itself.
-    fn read(answer: &HttpAnswer, now: i64) -> Result<Self, FetchError> {
-        let unusable = |why: &str| FetchError::new(FailureKind::Unusable, why);
-        let object = json::parse_object(answer.body.expose())
-            .map_err(|_| unusable("the answer is no JSON object that can be read in one way"))?;
-        if object.contains_key("error") {
-            let code = error_code(&object).unwrap_or("an error");
-            return Err(FetchError::new(
-                FailureKind::Refused,
-                format!("the server answered with {code}"),
-            ));
-        }
-        let Some(Value::String(token)) = object.get("access_token") else {
-            return Err(unusable("the answer has no `access_token` that is a text"));
-        };
-        // RFC 6749 appendix A.12: visible characters
-        if token.is_empty() || !token.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) {
-            return Err(unusable(
-                "the token is empty or has characters that no token has",
-            ));
-        }
-        let is_bearer = |kind: &Value| {
-            kind.as_str()
-                .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer") || kind == "N_A")
-        };
-        if object
-            .get("token_type")
-            .is_some_and(|kind| !is_bearer(kind))
-        {
-            return Err(unusable("the token is of a type other than Bearer"));
-        }
-        let said = match object.get("expires_in") {
-            None | Some(Value::Null) => None,
-            Some(seconds) => Some(
-                seconds_of(seconds)
-                    .ok_or_else(|| unusable("`expires_in` is no number of seconds above zero"))?,
-            ),
-        };
-        let own = unverified_life(token, now);
-        if own.is_some_and(|own| own.is_zero()) {
-            return Err(unusable("the token has expired already"));
-        }
-        let lasts = match (said, own) {
-            (Some(said), Some(own)) => Some(said.min(own)),
-            (said, own) => said.or(own),
-        };
-        Ok(Self {
-            value: Secret::new(token.clone()),
-            lasts,
-        })
-    }
-
-    /// The headers that bring it to the upstream, as `want` says.
-    pub(super) fn into_given(self, want: &Want) -> Result<Given, FetchError> {
-        let header = token_header(&want.target, self.value.expose())?;
-        Ok(Given {
-            headers: vec![header],
-            life: Life {
-                lasts: self.lasts,
-                ..Life::default()
-            },
-        })
-    }
-}
-
 /// The header for a token, as `target` says.
 pub(super) fn token_header(target: &Target, token: &str) -> Result<CredentialHeader, FetchError> {
     let name = match &target.header {
@@ -559,18 +337,6 @@ pub(super) fn token_header(target: &Target, token: &str) -> Result<CredentialHea
     };
     name.and_then(|name| CredentialHeader::set(name, value))
         .map_err(|error| FetchError::new(FailureKind::Unusable, error.to_string()))
-}
-
-/// Some servers write numbers as texts.
-fn seconds_of(value: &Value) -> Option<Duration> {
-    let seconds = match value {
-        Value::String(text) => text.trim().parse::<f64>().ok()?,
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-        Value::Number(number) => number.as_f64()?,
-    };
-    // a year is more than anybody keeps a token
-    let seconds = seconds.min(31_536_000.0);
-    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok())?
 }
 
 /// Adds what `target` asks for, or else what the provider's configuration says.
