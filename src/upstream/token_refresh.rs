@@ -4,13 +4,13 @@
 //! over. What a required provider, or one that is polled, gives for hosts that are known is asked
 //! for from the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fetch::{Flight, Joined};
+use crate::fetch::{Fetches, Flight, Joined, Why};
 use crate::readiness::{Latch, Readiness};
 use crate::secret::{KeyedDigest, Secret};
 use crate::snapshot::{Snapshot, SnapshotReader};
@@ -98,9 +98,9 @@ impl TokenRefresh {
         if self.revision.as_deref() != Some(snapshot.revision().as_str()) {
             self.revision = Some(snapshot.revision().as_str().into());
             let before = std::mem::replace(&mut self.wanted, wanted(snapshot));
+            let before: HashMap<_, _> = before.iter().map(|one| (one.key, one.tried)).collect();
             for wanted in &mut self.wanted {
-                let same = before.iter().find(|before| before.key == wanted.key);
-                wanted.tried = same.map_or(wanted.tried, |same| same.tried);
+                wanted.tried = before.get(&wanted.key).copied().unwrap_or(wanted.tried);
             }
         }
         self.published.follow(snapshot.providers());
@@ -130,7 +130,7 @@ impl TokenRefresh {
         let tried = |wanted: &Wanted| {
             wanted.tried != Tried::NotYet
                 || self.cache.get(wanted.key).is_some()
-                || wanted.provider.service().fetches().is_failing(wanted.key)
+                || wanted.fetches().is_failing(wanted.key)
         };
         let waiting = self.wanted.iter().filter(|wanted| !tried(wanted));
         let waiting: Vec<Arc<str>> = waiting
@@ -141,6 +141,10 @@ impl TokenRefresh {
 }
 
 impl Wanted {
+    fn fetches(&self) -> Fetches<Held> {
+        self.provider.service().fetches(&self.want.target)
+    }
+
     /// Asks for it where it is not there, or is due.
     fn look(&mut self, cache: &TokenCache, now: Instant) {
         if let Some(landed) = self.flight.as_ref().and_then(Flight::ended) {
@@ -169,6 +173,7 @@ fn provider_of<'s>(snapshot: &'s Snapshot, held: &Held) -> Option<&'s Arc<Provid
 
 /// What the Apis of `snapshot` will need of required and polled providers.
 fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
+    let mut keys = HashSet::new();
     let mut wanted: Vec<Wanted> = Vec::new();
     for (api, credential) in snapshot.credentials() {
         let provider = credential.provider();
@@ -176,7 +181,7 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
             continue;
         }
         for (key, want) in credential.known_needs(&api.hosts) {
-            if wanted.iter().all(|other| other.key != key) {
+            if keys.insert(key) {
                 wanted.push(Wanted {
                     provider: Arc::clone(provider),
                     key,
@@ -197,7 +202,7 @@ fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) -> Option<Flight
         let held = service.cache().get(key);
         held.filter(|held| !held.is_due(Instant::now()))
     };
-    let want = || Want {
+    let copy = || Want {
         target: Arc::clone(&want.target),
         host: want.host.clone(),
         caller: want
@@ -205,8 +210,9 @@ fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) -> Option<Flight
             .as_ref()
             .map(|caller| Secret::new(caller.expose().clone())),
     };
-    let fetch = || fetch(Arc::clone(provider), key, want(), true);
-    match service.fetches().join(key, known, fetch) {
+    let asked = service.fetches(&want.target);
+    let fetch = || fetch(Arc::clone(provider), key, copy(), Why::Renewal);
+    match asked.join((key, Why::Renewal), known, fetch) {
         Joined::Flying(flight) => Some(flight),
         Joined::Known(_) | Joined::Failed(_) => None,
     }
