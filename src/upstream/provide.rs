@@ -347,3 +347,6 @@ fn explain(credential: &PreparedCredential, outcome: TokenOutcome, why: Option<&
         detail = why,
     );
 }
+
+#[cfg(test)]
+mod tests;
