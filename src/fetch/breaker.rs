@@ -55,8 +55,10 @@ impl Breaker {
         self.probing = false;
         let broken = error.filter(|error| error.kind == FailureKind::Unavailable);
         let Some(error) = broken else {
-            // whatever it said, the server answers
-            if error.is_none_or(|error| error.retry_after.is_none()) {
+            // whatever it said, the server answers; but a flight that began before a pause does not
+            // end it
+            let is_paused = self.until.is_some_and(|until| now < until);
+            if !is_paused && error.is_none_or(|error| error.retry_after.is_none()) {
                 *self = Self::default();
             }
             return;
@@ -133,5 +135,19 @@ mod tests {
         busy.retry_after = Some(Duration::from_secs(86_400));
         breaker.landed(Some(&busy), now);
         assert_eq!(breaker.pause(now).unwrap().left, LONGEST_ASKED);
+    }
+    #[test]
+    fn a_flight_that_began_before_a_pause_does_not_end_it() {
+        let mut breaker = Breaker::default();
+        let now = Instant::now();
+        assert!(breaker.begin(now).is_ok() && breaker.begin(now).is_ok());
+        let mut busy = failed(FailureKind::Unavailable);
+        busy.retry_after = Some(Duration::from_secs(7));
+        breaker.landed(Some(&busy), now);
+        breaker.landed(None, now);
+        assert!(breaker.begin(now + Duration::from_secs(6)).is_err());
+        assert!(breaker.begin(now + Duration::from_secs(7)).is_ok());
+        breaker.landed(None, now + Duration::from_secs(7));
+        assert!(breaker.pause(now + Duration::from_secs(7)).is_none());
     }
 }
