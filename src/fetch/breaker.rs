@@ -73,11 +73,15 @@ impl Breaker {
             (Some(FailureKind::NotAsked), _) => {}
             (Some(FailureKind::Unavailable), Some(error)) => self.failed(error.retry_after, now),
             (Some(FailureKind::Unavailable), None) => self.failed(None, now),
-            // whatever it said, the server answers; a pause that it asked for lasts all the same
+            // whatever it said, the server answers; but a flight that began before a pause does not
+            // end it
             (Some(FailureKind::Refused | FailureKind::Unusable) | None, _) => {
-                self.failures = 0;
-                self.until = None;
-                self.asked = self.asked.filter(|asked| now < *asked);
+                if self.asked.max(self.until).is_none_or(|until| until <= now) {
+                    *self = Self {
+                        probing: self.probing,
+                        ..Self::default()
+                    };
+                }
             }
         }
     }
@@ -172,5 +176,20 @@ mod tests {
         busy.retry_after = Some(Duration::from_secs(86_400));
         breaker.landed(Leave::Probe, Some(&busy), now);
         assert_eq!(breaker.pause(now).unwrap().left, LONGEST_ASKED);
+    }
+
+    #[test]
+    fn a_flight_that_began_before_a_pause_does_not_end_it() {
+        let mut breaker = Breaker::default();
+        let now = Instant::now();
+        assert!(breaker.begin(now).is_ok() && breaker.begin(now).is_ok());
+        let mut busy = failed(FailureKind::Unavailable);
+        busy.retry_after = Some(Duration::from_secs(7));
+        breaker.landed(Leave::Usual, Some(&busy), now);
+        breaker.landed(Leave::Usual, None, now);
+        assert!(breaker.begin(now + Duration::from_secs(6)).is_err());
+        assert!(breaker.begin(now + Duration::from_secs(7)).is_ok());
+        breaker.landed(Leave::Probe, None, now + Duration::from_secs(7));
+        assert!(breaker.pause(now + Duration::from_secs(7)).is_none());
     }
 }

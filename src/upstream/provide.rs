@@ -349,3 +349,6 @@ fn explain(credential: &PreparedCredential, outcome: TokenOutcome, why: Option<&
         detail = why,
     );
 }
+
+#[cfg(test)]
+mod tests;

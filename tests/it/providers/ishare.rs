@@ -215,7 +215,6 @@ fn f28_a_pair_that_does_not_hold_is_refused_when_it_is_loaded() {
             "providers.partner",
         ),
     ] {
-        eprintln!("{what}");
         let refused = one(&fake, &key, &certificates).refused();
         assert!(refused.contains(told), "{what}: {refused}");
         assert!(refused.contains("portcullis.yaml:"), "{what}: {refused}");

@@ -223,7 +223,6 @@ fn what_is_wrong_with_a_provider_is_refused_with_its_place() {
         ),
         (json!({ "type": "magic" }), "providers.x"),
     ] {
-        eprintln!("{told}: {provider}");
         let refused = Stage::new().provider("x", provider).refused();
         assert!(refused.contains(told), "{told}: {refused}");
         assert!(refused.contains("portcullis.yaml:"), "{told}: {refused}");
