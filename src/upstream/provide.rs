@@ -276,7 +276,7 @@ pub(super) async fn provide<'s>(
     let mut worst = None;
     for credential in route.credentials() {
         let obtained = credential.obtain(route, request, permit, until).await;
-        let met = credential.put(&obtained, mutations);
+        let met = credential.put(&obtained, request, mutations);
         let outcome = match &met {
             Ok(outcome) | Err((outcome, _)) => *outcome,
         };
@@ -300,16 +300,17 @@ impl PreparedCredential {
     fn put<'s>(
         &'s self,
         obtained: &Obtained<'_>,
+        request: &DownstreamRequest,
         mutations: &mut Mutations<'s>,
     ) -> Result<TokenOutcome, (TokenOutcome, String)> {
         let name = self.provider.name();
         if let Obtained::Held(held, _) = obtained {
             // also where it only removes
-            self.put_headers(held.headers(), mutations);
+            self.put_headers(held.headers(), request, mutations);
         }
         match obtained {
             Obtained::Fixed(headers) => {
-                self.put_headers(headers, mutations);
+                self.put_headers(headers, request, mutations);
                 Ok(TokenOutcome::Hit)
             }
             Obtained::Held(held, outcome) if held.has_values() => Ok(*outcome),
@@ -330,10 +331,24 @@ impl PreparedCredential {
         }
     }
 
-    fn put_headers<'s>(&'s self, headers: &[CredentialHeader], mutations: &mut Mutations<'s>) {
+    fn put_headers<'s>(
+        &'s self,
+        headers: &[CredentialHeader],
+        request: &DownstreamRequest,
+        mutations: &mut Mutations<'s>,
+    ) {
         for header in headers {
             let own = self.rule.removed.iter().find(|own| *own == header.name());
             mutations.set_credential(own, header);
+            if own.is_none() {
+                // nobody knew of it when the client's headers were stripped
+                let name = header.name().as_str().as_bytes();
+                for sent in request.headers().raw_names() {
+                    if sent != name && is_spelling(sent, name) {
+                        mutations.remove_sent(sent);
+                    }
+                }
+            }
         }
     }
 }

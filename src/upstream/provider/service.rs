@@ -94,11 +94,11 @@ pub struct LastFetch {
     pub failure: Option<Timestamp>,
     /// Why, if the last one failed.
     pub error: Option<Arc<str>>,
-    /// When a failure was last logged.
-    told: Option<Timestamp>,
+    /// The failure that was last logged, and when.
+    told: Option<(Timestamp, Arc<str>)>,
 }
 
-/// How long the log is quiet about a provider after it told of a failure: clients cause fetches.
+/// How long the log does not repeat a failure of a provider: clients cause fetches.
 const QUIET_SECONDS: i64 = 10;
 
 impl ProviderService {
@@ -195,11 +195,11 @@ impl ProviderService {
             }
             Err(error) => {
                 let told: Arc<str> = error.message.as_str().into();
-                let told_lately = last
-                    .told
-                    .is_some_and(|told| now.duration_since(told).as_secs() < QUIET_SECONDS);
+                let told_lately = last.told.as_ref().is_some_and(|(when, before)| {
+                    *before == told && now.duration_since(*when).as_secs() < QUIET_SECONDS
+                });
                 if !told_lately {
-                    last.told = Some(now);
+                    last.told = Some((now, Arc::clone(&told)));
                     tracing::warn!(provider = %self.name, error = %told, "a token cannot be had");
                 }
                 last.failure = Some(now);
