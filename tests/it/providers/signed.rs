@@ -29,7 +29,7 @@ fn stage(issuer: &Issuer, provider: Value) -> Stage {
     let open = json!({
         "metadata": { "name": "open" },
         "spec": {
-            "title": "open", "hosts": ["open.example", "*.open.example"], "subscription": "none",
+            "title": "open", "hosts": ["open.example", "x.open.example"], "subscription": "none",
             "upstream": { "credential": { "header": null, "scheme": null } },
         },
     });
@@ -337,6 +337,37 @@ fn keys_that_cannot_sign_are_refused_when_they_are_loaded() {
         assert!(refused.contains(told), "{told}: {refused}");
         assert!(!refused.contains("PRIVATE KEY"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_client_cannot_choose_the_audience_by_its_host() {
+    let (issuer, keys) = (Issuer::start(), SigningKeys::generate(1));
+    let scene = stage(&issuer, signed(&json!([{ "file": "k1" }]), json!({})))
+        .file("k1", &keys.private_pem(Algorithm::Es256))
+        .start();
+    let any = |audience: Value| {
+        super::api(
+            "any",
+            "*.any.example",
+            "/",
+            json!({ "provider": "assert", "audience": audience }),
+        )
+    };
+    scene.server.write_catalog("any.yaml", &any(json!(null)));
+    eventually("the refusal", || {
+        let problems = scene.server.admin("/v1/problems").text();
+        problems.contains("credential.audience").then_some(())
+    });
+    scene
+        .server
+        .write_catalog("any.yaml", &any(json!("https://backend")));
+    let is_there = |answer: &_| token(answer).is_some();
+    let answer = scene
+        .until("the Api", || super::get("x.any.example", "/"), is_there)
+        .await;
+    let value = token(&answer).unwrap();
+    let claims = verified(&scene, value.strip_prefix("Bearer ").unwrap()).claims;
+    assert_eq!(claims["aud"], "https://backend");
 }
 
 #[tokio::test]
