@@ -126,7 +126,8 @@ async fn an_assertion_says_who_called_and_only_the_upstream_is_its_audience() {
     assert_eq!(
         rest,
         json!({
-            "iss": "https://gw.example", "aud": "api.example", "sub": "alice", "client_id": "shop",
+            "iss": "https://gw.example", "aud": "api.example/orders", "sub": "alice",
+            "idp": issuer.url(), "client_id": "shop",
             "application": "default/shop", "plan": "default/gold", "scope": "a b", "tenant": "t1",
         })
     );
@@ -144,7 +145,7 @@ async fn an_assertion_says_who_called_and_only_the_upstream_is_its_audience() {
         let claims = verified(&scene, value.strip_prefix("Bearer ").unwrap()).claims;
         assert_eq!(
             (&claims["aud"], &claims["sub"]),
-            (&json!(host), &json!(subject))
+            (&json!(format!("{host}/orders")), &json!(subject))
         );
         assert!(seen.insert(value));
     }
@@ -404,6 +405,9 @@ async fn a_decision_header_and_a_claim_that_is_no_text_do_no_harm() {
     let claims = verified(&scene, &headers(&ok.headers)["x-jwt-assertion"]).claims;
     assert_eq!(
         (&claims["aud"], &claims["tenant"]),
-        (&json!("api.example"), &json!("a\",\"aud\":\"evil\r\n"))
+        (
+            &json!("api.example/orders"),
+            &json!("a\",\"aud\":\"evil\r\n")
+        )
     );
 }
