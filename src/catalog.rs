@@ -3,6 +3,7 @@
 //! [`Catalog`] answers lookups and decides nothing. It is made whole by [`build`] from the
 //! documents of the [`source`]s, and published by [`sync`].
 
+pub mod admission;
 pub mod build;
 pub mod index;
 pub mod model;

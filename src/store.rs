@@ -156,6 +156,30 @@ impl Store {
         self.write(|file, now| file.write(now, |write| endpoint::insert(write, endpoint)))
     }
 
+    /// Adds an endpoint like [`Store::add_endpoint`] where `check` takes it beside those that are there;
+    /// nobody else writes meanwhile.
+    ///
+    /// # Errors
+    /// Where it cannot be written; within, what `check` says.
+    pub fn add_endpoint_if<E>(
+        &self,
+        endpoint: &Endpoint,
+        check: impl FnOnce(&[Endpoint]) -> Result<(), E>,
+    ) -> Result<Result<Written, E>, StoreError> {
+        let mut file = self.file_locked();
+        let now = self.contents();
+        if now.endpoints.iter().any(|known| known.is_at(endpoint)) {
+            return Ok(Ok(Written::Taken));
+        }
+        if let Err(refused) = check(&now.endpoints) {
+            return Ok(Err(refused));
+        }
+        let file = file.as_mut().ok_or(StoreError::ReadOnly)?;
+        let (written, contents) = file.write(&now, |write| endpoint::insert(write, endpoint))?;
+        self.0.contents.store(Arc::new(contents));
+        Ok(Ok(written))
+    }
+
     /// Removes an endpoint. Writes the file.
     ///
     /// # Errors

@@ -21,14 +21,19 @@ use axum::routing::{delete, get, put};
 use url::Url;
 
 use crate::admin::answer::{AdminProblem, answer};
+use crate::catalog::admission::Inadmissible;
 use crate::clock::Clock;
 use crate::snapshot::SnapshotReader;
+use crate::store::endpoint::Endpoint;
 use crate::store::error::StoreError;
 use crate::store::{Store, Written};
 use crate::task::Tasks;
 
 /// The largest body of a request, in bytes: certificates and a key.
 const MAX_BODY: usize = 256 * 1024;
+
+/// How many reasons are told why an endpoint is not kept.
+const MAX_PROBLEMS: usize = 10;
 
 /// The description of the API.
 const OPENAPI: &str = include_str!("fiware/openapi.json");
@@ -50,6 +55,9 @@ pub enum Change {
     Credentials,
 }
 
+/// Judges an endpoint beside those that are stored.
+pub type Admit = Arc<dyn Fn(&[Endpoint], &Endpoint) -> Result<(), Inadmissible> + Send + Sync>;
+
 /// What the API reads and writes.
 #[derive(Clone)]
 pub struct FiwareState {
@@ -61,6 +69,8 @@ pub struct FiwareState {
     pub snapshots: SnapshotReader,
     /// Tells what the provider says of a token address.
     pub provider: Arc<dyn Fn(&Url) -> ProviderRules + Send + Sync>,
+    /// Asked before an endpoint is kept, where it may take long.
+    pub admit: Admit,
     /// Called after each change, where it may take long.
     pub changed: Arc<dyn Fn(Change) + Send + Sync>,
     /// The time of day, for certificates.
@@ -129,10 +139,19 @@ impl FiwareState {
         change: Change,
         write: impl FnOnce(&Store) -> Result<Written, StoreError> + Send + 'static,
     ) -> Result<Written, AdminProblem> {
+        self.write_if(change, |store| write(store).map(Ok)).await
+    }
+
+    /// The same of an endpoint, which may be inadmissible.
+    async fn write_if(
+        &self,
+        change: Change,
+        write: impl FnOnce(&Store) -> Result<Result<Written, Inadmissible>, StoreError> + Send + 'static,
+    ) -> Result<Written, AdminProblem> {
         let (store, changed) = (self.store.clone(), Arc::clone(&self.changed));
         let write = move || {
             let written = write(&store)?;
-            if matches!(written, Written::Done | Written::Waiting) {
+            if matches!(written, Ok(Written::Done | Written::Waiting)) {
                 changed(change);
             }
             Ok(written)
@@ -144,8 +163,29 @@ impl FiwareState {
                 "the store could not be asked",
             )
         })?;
-        written.map_err(|error: StoreError| refused(&error))
+        let written = written.map_err(|error: StoreError| refused(&error))?;
+        written.map_err(|reason| inadmissible(&reason))
     }
+}
+
+/// Why an endpoint is not kept.
+fn inadmissible(refused: &Inadmissible) -> AdminProblem {
+    let (status, problems) = match refused {
+        Inadmissible::Invalid(problems) => (StatusCode::BAD_REQUEST, problems),
+        Inadmissible::Conflict(problems) => (StatusCode::CONFLICT, problems),
+    };
+    let told = problems.iter().take(MAX_PROBLEMS).map(|problem| {
+        let message = problem.message.as_str();
+        match problem.path.as_str() {
+            "" => message.to_owned(),
+            path => format!("{path}: {message}"),
+        }
+    });
+    let told: Vec<String> = told.collect();
+    AdminProblem::new(
+        status,
+        format!("the catalog would not hold with it: {}", told.join("; ")),
+    )
 }
 
 /// Why the store does not take a write.

@@ -114,6 +114,7 @@ impl Stored {
     ) -> FiwareState {
         let (rules, provider) = (Arc::clone(sync), fiware.provider.clone());
         let (hurried, stored) = (Arc::clone(sync), self.clone());
+        let judging = Arc::clone(sync);
         FiwareState {
             store: self.store.clone(),
             source: fiware.source.as_str().into(),
@@ -126,6 +127,7 @@ impl Stored {
                     party: ishare.and_then(|ishare| ishare.party.clone()),
                 }
             }),
+            admit: Arc::new(move |stored, new| judging.admit(stored, new)),
             changed: Arc::new(move |change| match change {
                 Change::Endpoints => hurried.hurry(),
                 Change::Credentials => stored.refresh_parties(),

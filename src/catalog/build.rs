@@ -8,6 +8,7 @@
 mod api;
 mod application;
 mod credential;
+mod forms;
 mod overlap;
 mod path;
 mod plan;
@@ -20,13 +21,14 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::catalog::build::application::Credentials;
+use crate::catalog::build::forms::Forms;
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::build::subscription::Subscriptions;
 use crate::catalog::model::{Api, Application, BasePath, Origin, Plan};
+use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::document::{
     ApiDocument, ApplicationDocument, DocumentBody, Metadata, PlanDocument, SubscriptionDocument,
 };
-use crate::catalog::source::{Document, SourceDocuments};
 use crate::header::HeaderName;
 use crate::problem::Problem;
 use crate::upstream::provider::Abilities;
@@ -63,6 +65,8 @@ pub struct Built {
     pub catalog: Catalog,
     /// What is allowed, but should be seen.
     pub warnings: Vec<Problem>,
+    /// What is wrong with documents that do not make their source invalid: what they were for is denied.
+    pub replaced: Vec<Problem>,
 }
 
 /// What is wrong, each with the place of its source among the sources.
@@ -86,25 +90,51 @@ type Ids = HashMap<String, usize>;
 /// # Errors
 /// Everything that is wrong.
 pub fn build(sources: &[&SourceDocuments], known: &Known) -> Result<Built, Refused> {
-    build_with(sources, known, Report::default())
+    build_forms(sources, known, Report::default)
 }
 
 /// What is wrong with these although some documents are missing, as they could not be read: a
 /// reference that leads nowhere may lead to one of those, and is not told.
 #[must_use]
 pub fn problems_of_some(sources: &[&SourceDocuments], known: &Known) -> Vec<(usize, Problem)> {
-    let built = build_with(sources, known, Report::of_some());
+    let built = build_forms(sources, known, Report::of_some);
     built
         .err()
         .map_or_else(Vec::new, |Refused(problems)| problems)
 }
 
-fn build_with(
+/// Builds with other forms of the documents that are not valid, as long as there are any.
+fn build_forms(
     sources: &[&SourceDocuments],
     known: &Known,
-    mut report: Report,
+    report: fn() -> Report,
 ) -> Result<Built, Refused> {
-    let documents = Documents::of(sources);
+    let mut forms = Forms::default();
+    loop {
+        match build_with(sources, &forms, known, report()) {
+            Ok((catalog, warnings)) => {
+                return Ok(Built {
+                    catalog,
+                    warnings,
+                    replaced: forms.into_replaced(sources),
+                });
+            }
+            Err(report) => {
+                if !forms.lose(sources, &report) {
+                    return Err(report.into_refused());
+                }
+            }
+        }
+    }
+}
+
+fn build_with(
+    sources: &[&SourceDocuments],
+    forms: &Forms,
+    known: &Known,
+    mut report: Report,
+) -> Result<(Catalog, Vec<Problem>), Report> {
+    let documents = Documents::of(sources, forms);
     let api_ids = ids(
         "api",
         documents
@@ -159,7 +189,7 @@ fn build_with(
         applications.into_iter().flatten().collect(),
         plans.into_iter().flatten().collect(),
     );
-    Ok(Built { catalog, warnings })
+    Ok((catalog, warnings))
 }
 
 fn plans(documents: &Documents<'_>, report: &mut Report) -> Vec<Option<Plan>> {
@@ -200,23 +230,28 @@ fn warn_of_limits(plans: &[(Site<'_>, &PlanDocument)], report: &mut Report) {
 }
 
 impl<'a> Documents<'a> {
-    fn of(sources: &[&'a SourceDocuments]) -> Self {
+    fn of(sources: &[&'a SourceDocuments], forms: &Forms) -> Self {
         let mut documents = Self::default();
         for (at, source) in sources.iter().enumerate() {
-            for document in &source.documents {
-                documents.add(at, &source.source, document);
+            for (place, document) in source.documents.iter().enumerate() {
+                let lost = forms.lost((at, place));
+                let site = Site {
+                    source: at,
+                    name: &source.source,
+                    yaml: &document.yaml,
+                    document: place,
+                    denies: document.is_denied(lost),
+                };
+                if let Some(body) = document.form(lost) {
+                    documents.add(site, body);
+                }
             }
         }
         documents
     }
 
-    fn add(&mut self, source: usize, name: &'a Arc<str>, document: &'a Document) {
-        let site = Site {
-            source,
-            name,
-            yaml: &document.yaml,
-        };
-        match &document.body {
+    fn add(&mut self, site: Site<'a>, body: &'a DocumentBody) {
+        match body {
             DocumentBody::Api(api) => self.apis.push((site, api)),
             DocumentBody::Application(application) => self.applications.push((site, application)),
             DocumentBody::Subscription(subscription) => {

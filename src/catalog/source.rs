@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::catalog::source::document::DocumentBody;
 use crate::config::yaml::YamlDocument;
+use crate::problem::Problem;
 
 /// The documents of one source, whole.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub struct SourceDocuments {
     pub digest: [u8; 32],
     /// The documents, in the order of the files and of their lines.
     pub documents: Vec<Document>,
+    /// What is wrong with those in whose place the last of their [`Invalid::Instead`] stands
+    /// already, as they could not be read.
+    pub replaced: Vec<Problem>,
 }
 
 /// One document and where it stands.
@@ -32,4 +36,38 @@ pub struct Document {
     pub body: DocumentBody,
     /// Where it stands.
     pub yaml: YamlDocument,
+    /// What becomes of its source where it is not valid.
+    pub invalid: Invalid,
+}
+
+/// What becomes of a source one of whose documents is not valid.
+#[derive(Debug, Clone)]
+pub enum Invalid {
+    /// It is refused: who wrote the document mends it.
+    Refused,
+    /// One of these takes the document's place, the first that is valid, or nothing where none is.
+    /// All but the last mean the same as the document; the last denies what it was for, and so
+    /// does the document itself where there are none.
+    Instead(Vec<DocumentBody>),
+}
+
+impl Document {
+    /// What it says after so many of its forms turned out not to be valid; none where no other is left.
+    #[must_use]
+    pub fn form(&self, lost: usize) -> Option<&DocumentBody> {
+        match (lost.checked_sub(1), &self.invalid) {
+            (None, _) => Some(&self.body),
+            (Some(_), Invalid::Refused) => None,
+            (Some(at), Invalid::Instead(forms)) => forms.get(at),
+        }
+    }
+
+    /// Whether, after so many, it denies what it was for, or nothing of it is left.
+    #[must_use]
+    pub fn is_denied(&self, lost: usize) -> bool {
+        match &self.invalid {
+            Invalid::Refused => false,
+            Invalid::Instead(forms) => lost >= forms.len(),
+        }
+    }
 }

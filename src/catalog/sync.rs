@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch as channel};
 use tokio::time::Instant;
 
+use crate::catalog::admission::Inadmissible;
 use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::pace::Pace;
 use crate::catalog::sync::state::{Look, State};
@@ -36,6 +37,7 @@ use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::problem::Problems;
 use crate::snapshot::{Configured, Snapshot, SnapshotReader};
+use crate::store::endpoint::Endpoint;
 use crate::task::{Schedule, TaskGuard, Tasks};
 
 /// Builds what the reloadable sections of a configuration say: the authenticators, `anonymous`
@@ -164,6 +166,15 @@ impl CatalogSync {
     #[must_use]
     pub fn subscribe(&self) -> channel::Receiver<CatalogStatus> {
         self.status.subscribe()
+    }
+
+    /// Judges an endpoint before it is registered, beside those that are `stored`, with everything else
+    /// that is in force. Builds a catalog: not for the threads of requests.
+    ///
+    /// # Errors
+    /// Says why it would not hold.
+    pub fn admit(&self, stored: &[Endpoint], new: &Endpoint) -> Result<(), Inadmissible> {
+        self.state_locked().admit(stored, new)
     }
 
     /// What is allowed in the catalog that is in force, but should be seen.

@@ -36,6 +36,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it has the host and base path of `other`.
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
+        (&self.host, &self.base_path) == (&other.host, &other.base_path)
+    }
+
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let id: String = row.get("id")?;
         Ok(Self {

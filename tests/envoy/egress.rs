@@ -209,3 +209,65 @@ fn the_way_out_speaks_tls_to_the_partners_that_are_listed_and_knows_them_by_name
         assert_eq!(bad.count(), 0);
     }
 }
+
+#[test]
+fn a_host_with_a_final_dot_goes_where_the_host_without_it_goes() {
+    let (authority, idp) = (Authority::new(), Providers::start());
+    let provider = json!({
+        "type": "clientCredentials", "tokenUrl": idp.token_url(),
+        "client": { "id": "us", "secret": { "file": "secret" } }, "http": { "allowHttp": true },
+    });
+    let credential = "{ credential: { provider: idp, audience: partner } }";
+    let portcullis = server()
+        .set(&["providers", "idp"], provider)
+        .file("secret", "a secret of the test")
+        .file("ca.pem", &authority.pem())
+        .catalog("partner.yaml", &partner("one", "localhost", credential))
+        .start();
+    let ca = portcullis.folder().join("ca.pem");
+    let envoy = start_envoy(
+        &portcullis,
+        &[
+            (LOOPBACK, NOBODY),
+            (
+                r#"["partner.example", "partner.example:*"]"#,
+                r#"["localhost", "localhost:*"]"#,
+            ),
+            ("/etc/ssl/certs/ca-certificates.crt", &ca.to_string_lossy()),
+        ],
+    );
+    let by_tls = Providers::start_tls(&authority, Shown::Good);
+    let in_plaintext = Upstream::start();
+    let (tls, plain) = (by_tls.address().port(), in_plaintext.address().port());
+    for (count, host) in ["localhost.", "LOCALHOST.", "localhost"].iter().enumerate() {
+        // the fake knows no such path, and remembers what it was asked
+        let response = envoy.get(&format!("{host}:{tls}"), "/orders", &[]);
+        assert_eq!(response.status, 404, "{host}: {response:?}");
+        assert_eq!(by_tls.count(), count + 1, "{host}: {response:?}");
+        let call = by_tls.last();
+        let token = call.header("authorization");
+        assert_eq!(token, Some("Bearer token-1.us.partner"), "{host}");
+        let named = call.header("host").map(str::to_lowercase);
+        assert_eq!(named, Some(format!("localhost:{tls}")));
+        // nor does it leave in plaintext by another port, by none, or by the form for proxies
+        for authority in [format!("{host}:{plain}"), (*host).to_owned()] {
+            let target = format!("http://{authority}/orders");
+            for target in ["/orders", &target] {
+                let response = envoy.get(&authority, target, &[]);
+                assert_eq!(response.status, 503, "{authority} {target}: {response:?}");
+            }
+        }
+    }
+    // of two dots Envoy takes one away, and the other is judged as a final dot
+    for dots in ["..", "..."] {
+        for host in [
+            format!("localhost{dots}:{plain}"),
+            format!("localhost{dots}"),
+        ] {
+            let response = envoy.get(&host, "/orders", &[]);
+            assert_eq!(response.status, 400, "{host}: {response:?}");
+        }
+    }
+    assert_eq!(in_plaintext.count(), 0);
+    assert_eq!(envoy.stat("cluster.plain.upstream_rq_total"), 0);
+}

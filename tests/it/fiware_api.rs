@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::authority::{Authority, Identity};
-use crate::support::check::{CheckBuilder, CheckClient, assert_allowed, header};
+use crate::support::check::{CheckBuilder, CheckClient, assert_allowed, assert_denied, header};
 use crate::support::http::{self, Response};
 use crate::support::portcullis::{Portcullis, PortcullisBuilder};
 use crate::support::providers::Providers;
@@ -376,6 +376,80 @@ async fn what_another_source_claims_is_a_conflict() {
         assert!(refused.text().contains("default/own"), "{refused:?}");
     }
     scene.register("other.example", "/");
+}
+
+#[tokio::test]
+async fn what_would_contradict_another_source_is_not_kept() {
+    // a host of another name, in the words of an endpoint's
+    let alike = "kind: Api\nmetadata: { name: own, namespace: fiware }\nspec:\n  title: 'RECEIVER.example: what no endpoint is for'\n  version: fiware\n  direction: outbound\n  hosts: [own.example]\n  authenticators: [anonymous]\n  subscription: none\n  unmatchedOperation: allow\n";
+    let scene = Scene::with(|builder| {
+        let main = builder.folder().join("catalog");
+        builder.catalog("own.yaml", alike).set(
+            &["catalog", "sources"],
+            json!([{ "name": "main", "type": "file", "path": main }, { "name": "admin", "type": "store" }]),
+        )
+    });
+    let body = scene.registration("receiver.example", "/in").to_string();
+    let refused = scene.ask("POST", "/endpoint", &body);
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(refused.text().contains("title"), "{refused:?}");
+    assert_eq!(scene.ask("GET", "/endpoint", "").json(), json!([]));
+    scene.register("receiver.example", "/");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_the_operator_no_longer_allows_is_denied_and_stops_nothing() {
+    let (idp, state) = (Providers::start(), tempfile::tempdir().unwrap());
+    let first = builder(&idp, state.path());
+    let mut scene = Scene::of(idp, first);
+    scene.add_credential(&Authority::new().party(CLIENT));
+    scene.register("receiver.example", "/in");
+    let mut body = scene.registration("receiver.example", "/in/old");
+    body["authCredentials"]["iShareIdpAddress"] = json!(format!("{}/old/token", scene.idp.url()));
+    let old = scene.ask("POST", "/endpoint", &body.to_string());
+    assert_eq!(old.status, 201, "{old:?}");
+    let old = old.header("location").unwrap().to_owned();
+    scene.until(true, "receiver.example", "/in/old").await;
+    assert_eq!(scene.server.terminate(), Some(0));
+    let allowed = json!([format!("{}/token", scene.idp.url())]);
+    let second = builder(&scene.idp, state.path())
+        .set(&["providers", "partner", "tokenUrls", "allow"], allowed);
+    let scene = Scene::of(scene.idp, second);
+    let check = async |path| {
+        let check = CheckBuilder::new("POST", "receiver.example", path);
+        scene.client.check(check).await
+    };
+    let denied = check("/in/old/x").await;
+    assert_denied(&denied, 404, "not_found");
+    assert!(
+        scene
+            .authorization("receiver.example", "/in")
+            .await
+            .is_some()
+    );
+    assert_eq!(scene.authorization("receiver.example", "/else").await, None);
+    let problems = scene.ask("GET", "/v1/problems", "").text();
+    assert!(
+        problems.contains(&old) && problems.contains("tokenUrls"),
+        "{problems}"
+    );
+    assert!(scene.server.stdout().contains("\"ERROR\"") || scene.server.stderr().contains("ERROR"));
+    // other registrations and removals take effect as ever
+    scene.register("receiver.example", "/new");
+    scene.until(true, "receiver.example", "/new").await;
+    let removed = scene.ask("DELETE", &format!("/endpoint/{old}"), "");
+    assert_eq!(removed.status, 204);
+    let start = Instant::now();
+    while scene.ask("GET", "/v1/problems", "").text().contains(&old) {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(
+        scene
+            .authorization("receiver.example", "/in/old")
+            .await
+            .is_some()
+    );
 }
 
 /// Every request that the description names, and one for each of its statuses.

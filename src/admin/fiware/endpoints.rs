@@ -1,5 +1,7 @@
 //! `/endpoint` and `/auth`: which host and path gets a token.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -15,6 +17,7 @@ use crate::admin::fiware::registration::{Registration, auth_info, info};
 use crate::admin::fiware::{Change, FiwareState, bad, empty};
 use crate::catalog::model::{Api, Direction, HostPattern};
 use crate::catalog::source::store::endpoint_host;
+use crate::check::request::NormalPath;
 use crate::store::Written;
 use crate::store::endpoint::Endpoint;
 
@@ -34,9 +37,10 @@ pub(super) async fn register(
     check_claims(&state, &endpoint)?;
     let id = endpoint.id.to_string();
     let place = format!("{}{}", endpoint.host, endpoint.base_path);
+    let admit = Arc::clone(&state.admit);
     match state
-        .write(Change::Endpoints, move |store| {
-            store.add_endpoint(&endpoint)
+        .write_if(Change::Endpoints, move |store| {
+            store.add_endpoint_if(&endpoint, |stored| admit(stored, &endpoint))
         })
         .await?
     {
@@ -109,9 +113,11 @@ pub(super) async fn auth(
     }
     let host = endpoint_host(&place.domain).map_err(|reason| bad(format!("`domain`: {reason}")))?;
     let endpoints = state.store.endpoints();
+    let asked = place.path.split(['?', '#']).next().unwrap_or_default();
+    let path = NormalPath::parse(asked).map_or(asked.into(), NormalPath::into_text);
     let own = endpoints
         .iter()
-        .filter(|endpoint| endpoint.host == host && is_below(&place.path, &endpoint.base_path));
+        .filter(|endpoint| endpoint.host == host && is_below(&path, &endpoint.base_path));
     let longest = own.max_by_key(|endpoint| endpoint.base_path.len());
     let endpoint = longest.ok_or_else(missing)?;
     Ok(answer(StatusCode::OK, &auth_info(endpoint)))

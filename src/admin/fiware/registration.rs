@@ -125,7 +125,10 @@ impl AuthCredentials {
 fn needed(field: &str, value: Option<String>) -> Result<String, String> {
     match value {
         Some(text)
-            if text.is_empty() || text.chars().any(|char| char.is_control() || char == ' ') =>
+            if text.is_empty()
+                || text
+                    .chars()
+                    .any(|char| char.is_control() || char.is_whitespace()) =>
         {
             Err(format!("`{field}` must be text without spaces"))
         }

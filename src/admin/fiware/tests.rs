@@ -10,11 +10,17 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::catalog::admission::Admission;
+use crate::catalog::build::{Known, build};
+use crate::catalog::source::store::{EndpointFailure, EndpointRule, documents};
 use crate::config::reader::Reader;
 use crate::config::value::SecretSource;
+use crate::problem::Problems;
 use crate::snapshot::{Configured, Revision, Snapshot};
 use crate::store::StoreConfig;
 use crate::store::material::tests::{pair, pair_valid};
+use crate::upstream::provider::token_urls::{TokenUrlPattern, TokenUrls};
+use crate::upstream::provider::{Abilities, PartyRule};
 
 /// The API with a store of its own.
 struct Scene {
@@ -50,6 +56,7 @@ impl Scene {
                 allows_token_url: url.host_str() == Some("idp.example"),
                 party: None,
             }),
+            admit: Arc::new(admit),
             changed: Arc::new(move |change| {
                 counted.fetch_add(usize::from(change == Change::Endpoints), Ordering::Relaxed);
             }),
@@ -90,6 +97,53 @@ impl Scene {
         let mut body = registration();
         change(&mut body);
         self.ask(Method::POST, "/endpoint", &body.to_string()).await
+    }
+}
+
+fn rule() -> EndpointRule {
+    EndpointRule {
+        provider: "partner".to_owned(),
+        on_failure: EndpointFailure::Allow,
+        names_party: true,
+    }
+}
+
+fn known() -> Known {
+    let allowed = TokenUrlPattern::parse("https://idp.example/*").unwrap();
+    let partner = Abilities {
+        gives_token: true,
+        takes_audience: true,
+        only_audience: true,
+        token_urls: Some(TokenUrls::new(vec![allowed])),
+        party: PartyRule::Api,
+        ..Abilities::default()
+    };
+    Known {
+        authenticators: [("anonymous".into(), Vec::new())].into(),
+        providers: [("partner".into(), partner)].into(),
+        ..Known::default()
+    }
+}
+
+fn admit(stored: &[Endpoint], new: &Endpoint) -> Result<(), Inadmissible> {
+    let admission = Admission {
+        source: &"admin".into(),
+        rule: &rule(),
+        known: &known(),
+        before: Vec::new(),
+        after: Vec::new(),
+        replaced: &Problems::new(),
+    };
+    admission.admit(stored, new)
+}
+
+/// What is wrong with the catalog of what is stored.
+fn problems(store: &Store) -> String {
+    let (documents, problems) = documents(&store.endpoints(), &rule()).parse_each(&"admin".into());
+    assert!(problems.is_empty(), "{problems}");
+    match build(&[&documents], &known()) {
+        Ok(built) => built.replaced.into_iter().collect::<Problems>().to_string(),
+        Err(refused) => panic!("{refused:?}"),
     }
 }
 
@@ -371,4 +425,140 @@ async fn the_credential_of_an_endpoint_is_honestly_refused() {
         scene.ask(Method::PUT, "/endpoint/x/y", "x").await.status,
         400
     );
+}
+
+#[tokio::test]
+async fn endpoints_that_differ_by_case_alone_hold_together() {
+    let scene = Scene::new(true);
+    for path in ["/Orders", "/orders", "/ORDERS"] {
+        let told = scene.register(|body| body["path"] = json!(path)).await;
+        assert_eq!(told.status, 201, "{}", told.body);
+    }
+    assert_eq!(problems(&scene.state.store), "");
+    assert_eq!(scene.state.store.endpoints().len(), 3);
+}
+
+#[tokio::test]
+async fn a_path_in_another_spelling_is_the_same_path() {
+    let scene = Scene::new(true);
+    for (path, status) in [("/%c3%a4", 201), ("/%C3%A4", 409), ("/%C3%a4/", 409)] {
+        let told = scene.register(|body| body["path"] = json!(path)).await;
+        assert_eq!(told.status, status, "{path}: {}", told.body);
+    }
+    for asked in ["/%25c3%25a4/x", "/%25C3%25A4"] {
+        let target = format!("/auth?domain=receiver.example&path={asked}");
+        assert_eq!(scene.ask(Method::GET, &target, "").await.status, 200);
+    }
+    assert_eq!(problems(&scene.state.store), "");
+}
+
+#[tokio::test]
+async fn what_the_catalog_would_refuse_is_not_kept() {
+    let scene = Scene::new(true);
+    for blank in [
+        "\u{a0}",
+        "\u{3000}",
+        "\u{2028}",
+        "\u{85}",
+        "a\u{2029}b",
+        "\u{feff}",
+    ] {
+        let told = scene
+            .register(|body| body["authCredentials"]["iShareIdpId"] = json!(blank))
+            .await;
+        let kept = scene.state.store.endpoints().len();
+        assert_eq!(kept, usize::from(told.status == 201), "{blank:?}");
+        assert!(matches!(told.status, 201 | 400), "{blank:?}: {}", told.body);
+        assert_eq!(problems(&scene.state.store), "", "{blank:?}");
+        if let Some(id) = told.location {
+            scene
+                .ask(Method::DELETE, &format!("/endpoint/{id}"), "")
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_contradicts_the_catalog_is_told_why() {
+    for (reason, status) in [
+        (Inadmissible::Invalid as fn(Problems) -> Inadmissible, 400),
+        (Inadmissible::Conflict, 409),
+    ] {
+        let mut scene = Scene::new(true);
+        let problem = crate::problem::Problem {
+            file: "endpoint x".into(),
+            line: None,
+            path: "spec.title".to_owned(),
+            message: "stands already".to_owned(),
+        };
+        scene.state.admit = Arc::new(move |_, _| Err(reason(problem.clone().into())));
+        let told = scene.register(|_| {}).await;
+        assert_eq!(told.status, status);
+        assert!(
+            told.body.contains("spec.title: stands already"),
+            "{}",
+            told.body
+        );
+        assert!(scene.state.store.endpoints().is_empty());
+        assert_eq!(scene.changes.load(Ordering::Relaxed), 0);
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_registration() -> impl Strategy<Value = Value> {
+        let text = || {
+            prop_oneof![
+                "\\PC{1,6}",
+                any::<String>(),
+                "[\u{80}-\u{ff}\u{2000}-\u{206f}\u{3000}\u{feff}\u{fffe}\"'\\\\#:{}&*!|>%@`,?-]{1,4}",
+                "(---|null|true|~|1e3|0x1f|<<|=)",
+            ]
+        };
+        let domain = prop_oneof![
+            4 => "[aA]\\.(example|EXAMPLE)\\.?",
+            1 => "(127\\.0\\.0\\.1|\\[::1\\]|\\[0:0::1\\]|a)",
+            1 => text(),
+        ];
+        let path = prop_oneof![
+            4 => "/([aAbB]|%[cC]3%[aA]4|%41|;|:|~|\\$|@|\\.|'|%22){0,3}/?",
+            1 => text().prop_map(|text| format!("/{text}")),
+        ];
+        let idp = prop_oneof![
+            2 => "https://idp\\.example/[a-z%\"'?=]{0,4}",
+            1 => text().prop_map(|text| format!("https://idp.example/{text}")),
+        ];
+        let grant = prop_oneof![Just("client_credentials".to_owned()), text()];
+        (domain, path, text(), idp, grant).prop_map(|(domain, path, id, address, grant)| {
+            let mut body = registration();
+            body["domain"] = json!(domain);
+            body["path"] = json!(path);
+            body["authCredentials"]["iShareIdpId"] = json!(id);
+            body["authCredentials"]["iShareIdpAddress"] = json!(address);
+            body["authCredentials"]["requestGrantType"] = json!(grant);
+            body
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_registered_the_source_holds(
+            registrations in prop::collection::vec(any_registration(), 1..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let scene = Scene::new(false);
+                for body in &registrations {
+                    let told = scene.ask(Method::POST, "/endpoint", &body.to_string()).await;
+                    assert!(matches!(told.status, 201 | 400 | 409), "{body}: {}", told.body);
+                    assert_eq!(problems(&scene.state.store), "", "{body}");
+                }
+            });
+        }
+    }
 }

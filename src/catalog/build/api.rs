@@ -50,6 +50,12 @@ fn read(
     {
         findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
     }
+    if spec.operations.is_empty()
+        && spec.unmatched_operation == UnmatchedOperationDocument::Deny
+        && !site.denies
+    {
+        findings.wrong("operations", "an api without operations denies everything; name operations, or write `unmatchedOperation: allow`");
+    }
     let operations = operations(spec, known, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
@@ -175,9 +181,6 @@ fn authenticators(
 }
 
 fn operations(spec: &ApiSpec, known: &Known, findings: &mut Findings) -> Vec<Operation> {
-    if spec.operations.is_empty() && spec.unmatched_operation == UnmatchedOperationDocument::Deny {
-        findings.wrong("operations", "an api without operations denies everything; name operations, or write `unmatchedOperation: allow`");
-    }
     let mut seen: HashMap<(String, String), usize> = HashMap::new();
     let mut operations = Vec::with_capacity(spec.operations.len());
     for (at, document) in spec.operations.iter().enumerate() {

@@ -1,10 +1,11 @@
 //! What is wrong in the documents of all sources, by source.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::catalog::build::Refused;
+use crate::catalog::build::forms::Place;
 use crate::config::findings::Findings;
 use crate::config::yaml::YamlDocument;
 use crate::problem::Problem;
@@ -21,6 +22,10 @@ pub(super) struct Site<'a> {
     pub(super) name: &'a Arc<str>,
     /// The document.
     pub(super) yaml: &'a YamlDocument,
+    /// Its place in the source.
+    pub(super) document: usize,
+    /// Whether it stands in the place of one that is not valid, and denies what that was for.
+    pub(super) denies: bool,
 }
 
 impl Site<'_> {
@@ -91,8 +96,9 @@ impl<'a, K: Eq + Hash> Unique<'a, K> {
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    problems: Vec<(usize, Problem)>,
+    problems: Vec<(Place, Problem)>,
     warnings: Vec<Problem>,
+    at_fault: BTreeSet<Place>,
     /// Problems that are not told, by source: how many, and the file of the first.
     more: HashMap<usize, (usize, Arc<str>)>,
     /// Whether documents are missing.
@@ -102,9 +108,11 @@ pub(super) struct Report {
 impl Report {
     /// Something is wrong at `path` of `site`.
     pub(super) fn wrong(&mut self, site: Site<'_>, path: &str, message: impl Into<String>) {
+        let place = (site.source, site.document);
+        self.at_fault.insert(place);
         if self.problems.len() < MAX_PROBLEMS {
             self.problems
-                .push((site.source, site.yaml.problem(path, message)));
+                .push((place, site.yaml.problem(path, message)));
         } else {
             let file = || (0, Arc::clone(site.yaml.file()));
             self.more.entry(site.source).or_insert_with(file).0 += 1;
@@ -143,21 +151,40 @@ impl Report {
         }
     }
 
+    /// The documents with which something is wrong.
+    pub(super) fn at_fault(&self) -> impl Iterator<Item = Place> {
+        self.at_fault.iter().copied()
+    }
+
+    /// What is wrong with the document at `place`, as far as it is told in full.
+    pub(super) fn problems_of(&self, place: Place) -> Vec<Problem> {
+        let problems = self.problems.iter();
+        let own = problems.filter(|(found, _)| *found == place);
+        own.map(|(_, problem)| problem.clone()).collect()
+    }
+
     /// The warnings, where nothing is wrong.
-    pub(super) fn finish(mut self) -> Result<Vec<Problem>, Refused> {
-        for (source, (count, file)) in self.more {
+    pub(super) fn finish(self) -> Result<Vec<Problem>, Self> {
+        if self.at_fault.is_empty() {
+            Ok(self.warnings)
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Everything that is wrong.
+    pub(super) fn into_refused(self) -> Refused {
+        let problems = self.problems.into_iter();
+        let told = problems.map(|((source, _), problem)| (source, problem));
+        let more = self.more.into_iter().map(|(source, (count, file))| {
             let problem = Problem {
                 file,
                 line: None,
                 path: String::new(),
                 message: format!("and {count} more problems in this source"),
             };
-            self.problems.push((source, problem));
-        }
-        if self.problems.is_empty() {
-            Ok(self.warnings)
-        } else {
-            Err(Refused(self.problems))
-        }
+            (source, problem)
+        });
+        Refused(told.chain(more).collect())
     }
 }

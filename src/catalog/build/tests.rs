@@ -4,6 +4,7 @@ use super::*;
 use crate::catalog::model::Direction;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::source::reference::{ApiReference, TitleReference};
+use crate::catalog::source::{Document, Invalid};
 
 fn known() -> Known {
     let header = |name| HeaderName::parse(name).unwrap();
@@ -512,13 +513,19 @@ fn many_apis_and_applications_are_built() {
                 DocumentBody::Plan(_) => {}
             }
             let yaml = document.yaml.clone();
-            Document { body, yaml }
+            let invalid = Invalid::Refused;
+            Document {
+                body,
+                yaml,
+                invalid,
+            }
         })
     });
     let source = SourceDocuments {
         source: "large".into(),
         digest: [0; 32],
         documents: documents.collect(),
+        replaced: Vec::new(),
     };
     let built = build(&[&source], &known()).unwrap();
     assert_eq!(built.catalog.apis().len(), COUNT);

@@ -4,13 +4,14 @@
 //! a mounted ConfigMap (`..data`) is read once, through its links. A folder that is missing, or a
 //! file without a document, is refused: it never means "no rules".
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::catalog::source::document::DocumentBody;
-use crate::catalog::source::{Document, SourceDocuments};
+use crate::catalog::source::{Document, Invalid, SourceDocuments};
 use crate::config::locator::Locator;
 use crate::config::reader::Reader;
 use crate::config::yaml::YamlDocument;
@@ -25,9 +26,22 @@ const MAX_FILE_BYTES: usize = 256 * 1024 * 1024;
 pub struct SourceFiles {
     path: String,
     files: Vec<(String, Vec<u8>)>,
+    /// By file, what takes the place of its document where that is not valid; nobody mends it.
+    instead: HashMap<String, Vec<String>>,
     digest: [u8; 32],
     /// Whether it is no mistake that there is nothing.
     may_be_empty: bool,
+}
+
+/// A document that was not read of a file.
+#[derive(Debug)]
+pub struct SourceText {
+    /// What it is called where something is wrong.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+    /// What takes its place where it is not valid, the first that is; the last denies what it was for.
+    pub instead: Vec<String>,
 }
 
 impl SourceFiles {
@@ -64,15 +78,18 @@ impl SourceFiles {
         Self::new(name.to_owned(), vec![(name.to_owned(), text.into())])
     }
 
-    /// What is no file: these texts, each with its name. There may be none.
+    /// What is no file: these documents. There may be none, and none makes the source invalid.
     #[must_use]
-    pub fn of_texts(name: &str, texts: Vec<(String, String)>) -> Self {
-        let texts = texts.into_iter();
-        let files = texts
-            .map(|(name, text)| (name, text.into_bytes()))
-            .collect();
+    pub fn of_texts(name: &str, texts: Vec<SourceText>) -> Self {
+        let mut instead = HashMap::with_capacity(texts.len());
+        let mut files = Vec::with_capacity(texts.len());
+        for text in texts {
+            instead.insert(text.name.clone(), text.instead);
+            files.push((text.name, text.text.into_bytes()));
+        }
         Self {
             may_be_empty: true,
+            instead,
             ..Self::new(name.to_owned(), files)
         }
     }
@@ -86,6 +103,7 @@ impl SourceFiles {
         Self {
             path,
             files,
+            instead: HashMap::new(),
             digest: sha256(&digested),
             may_be_empty: false,
         }
@@ -111,7 +129,15 @@ impl SourceFiles {
     pub fn parse_each(self, source: &Arc<str>) -> (SourceDocuments, Problems) {
         let mut documents = Vec::new();
         let mut problems = Problems::new();
+        let mut replaced = Vec::new();
         for (name, bytes) in self.files {
+            if let Some(instead) = self.instead.get(&name) {
+                let text = String::from_utf8_lossy(&bytes);
+                let (document, problem) = parse_with_instead(&name, &text, instead);
+                documents.extend(document);
+                replaced.extend(problem);
+                continue;
+            }
             let Ok(text) = String::from_utf8(bytes) else {
                 problems.extend(of_file(&name, "it is no UTF-8 text".to_owned()));
                 continue;
@@ -127,7 +153,11 @@ impl SourceFiles {
             }
             for yaml in split {
                 match parse_document(&yaml) {
-                    Ok(body) => documents.push(Document { body, yaml }),
+                    Ok(body) => documents.push(Document {
+                        body,
+                        yaml,
+                        invalid: Invalid::Refused,
+                    }),
                     Err(problem) => problems.push(problem),
                 }
             }
@@ -143,8 +173,42 @@ impl SourceFiles {
             source: Arc::clone(source),
             digest: self.digest,
             documents,
+            replaced,
         };
         (documents, problems)
+    }
+}
+
+/// Reads the document in `text`; where it cannot be read, the last of `instead` is the document.
+fn parse_with_instead(
+    name: &str,
+    text: &str,
+    instead: &[String],
+) -> (Option<Document>, Option<Problem>) {
+    let parse = |text: &str| {
+        let yaml = YamlDocument::whole(name, text);
+        let body = parse_document(&yaml)?;
+        Ok((body, yaml))
+    };
+    let forms = instead.iter().filter_map(|text| parse(text).ok());
+    match parse(text) {
+        Ok((body, yaml)) => {
+            let invalid = Invalid::Instead(forms.map(|(body, _)| body).collect());
+            let document = Document {
+                body,
+                yaml,
+                invalid,
+            };
+            (Some(document), None)
+        }
+        Err(problem) => {
+            let document = forms.last().map(|(body, yaml)| Document {
+                invalid: Invalid::Instead(Vec::new()),
+                body,
+                yaml,
+            });
+            (document, Some(problem))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::build::base_path;
 use crate::catalog::source::document::API_VERSION;
-use crate::catalog::source::file::SourceFiles;
+use crate::catalog::source::file::{SourceFiles, SourceText};
 use crate::check::request::Host;
 use crate::secret::{hexadecimal, sha256};
 use crate::store::Store;
@@ -59,26 +59,51 @@ impl StoreSource {
     /// The documents now. None at all is no mistake: nothing was registered.
     #[must_use]
     pub fn documents(&self) -> SourceFiles {
-        let endpoints = self.store.endpoints();
-        let own = endpoints.iter().map(|endpoint| {
-            (
-                format!("endpoint {}", endpoint.id),
-                endpoint_api(endpoint, &self.rule),
-            )
-        });
-        let hosts = hosts_without_root(
-            endpoints
-                .iter()
-                .map(|endpoint| (endpoint.host.as_str(), endpoint.base_path.as_str())),
-        );
-        let others = hosts
-            .into_iter()
-            .map(|host| (format!("host {host}"), host_api(host)));
-        let texts = own
-            .chain(others)
-            .map(|(name, api)| (name, format!("{api:#}")));
-        SourceFiles::of_texts("store", texts.collect())
+        documents(&self.store.endpoints(), &self.rule)
     }
+}
+
+/// The documents of these endpoints. None of them makes the source invalid: where an endpoint is not
+/// valid any more, its host and path stay claimed, and what comes there is denied.
+#[must_use]
+pub fn documents(endpoints: &[Endpoint], rule: &EndpointRule) -> SourceFiles {
+    let own = endpoints.iter().map(|endpoint| {
+        // as the provider may have come to name the party, or not to
+        let other = EndpointRule {
+            names_party: !rule.names_party,
+            ..rule.clone()
+        };
+        let api = endpoint_api(endpoint, rule);
+        SourceText {
+            name: endpoint_name(endpoint),
+            text: text(&api),
+            instead: vec![
+                text(&endpoint_api(endpoint, &other)),
+                text(&denying_api(api)),
+            ],
+        }
+    });
+    let places = endpoints
+        .iter()
+        .map(|endpoint| (endpoint.host.as_str(), endpoint.base_path.as_str()));
+    let others = hosts_without_root(places).into_iter().map(|host| {
+        let api = host_api(host);
+        SourceText {
+            name: format!("host {host}"),
+            text: text(&api),
+            instead: vec![text(&denying_api(api))],
+        }
+    });
+    SourceFiles::of_texts("store", own.chain(others).collect())
+}
+
+/// What the document of `endpoint` is called.
+fn endpoint_name(endpoint: &Endpoint) -> String {
+    format!("endpoint {}", endpoint.id)
+}
+
+fn text(api: &Value) -> String {
+    format!("{api:#}")
 }
 
 /// The host of an endpoint in normal form.
@@ -110,7 +135,11 @@ pub fn endpoint_path(path: &str) -> Result<String, String> {
     if !base.starts_with('/') || path.len() > MAX_PATH {
         return Err("it must begin with a slash, and have 2048 bytes at most".to_owned());
     }
-    base_path(base).map(|_| base.to_owned())
+    let base = base_path(base)?;
+    Ok(match base.as_str() {
+        "" => "/".to_owned(),
+        base => base.to_owned(),
+    })
 }
 
 /// The hosts that have no endpoint at `/`, of these hosts and base paths.
@@ -144,7 +173,8 @@ fn endpoint_api(endpoint: &Endpoint, rule: &EndpointRule) -> Value {
     if let Some(credential) = credential.as_object_mut().filter(|_| rule.names_party) {
         credential.insert("party".to_owned(), json!(endpoint.client_id));
     }
-    let title = format!("{}{}", endpoint.host, endpoint.base_path);
+    // paths may differ by case alone, which titles must not
+    let title = format!("{}{} ({})", endpoint.host, endpoint.base_path, endpoint.id);
     let mut api = passing_api(&endpoint.id.to_string(), &title, &endpoint.host);
     if let Some(spec) = api.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("basePath".to_owned(), json!(endpoint.base_path));
@@ -161,6 +191,15 @@ fn host_api(host: &str) -> Value {
         .collect();
     let title = format!("{host}: what no endpoint is for");
     passing_api(&format!("host-{digest}"), &title, host)
+}
+
+/// What takes the place of `api`: it adds nothing, and denies.
+fn denying_api(mut api: Value) -> Value {
+    if let Some(spec) = api.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("upstream");
+        spec.insert("unmatchedOperation".to_owned(), json!("deny"));
+    }
+    api
 }
 
 fn passing_api(name: &str, title: &str, host: &str) -> Value {
@@ -182,79 +221,4 @@ fn passing_api(name: &str, title: &str, host: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::reader::Reader;
-    use crate::store::StoreConfig;
-    use crate::store::tests::endpoint;
-
-    fn source(names_party: bool) -> (tempfile::TempDir, StoreSource) {
-        let folder = tempfile::tempdir().unwrap();
-        let config = StoreConfig {
-            path: "state.db".into(),
-            encryption_key: None,
-        };
-        let source = StoreSource {
-            store: Store::open(&config, &mut Reader::new(folder.path())).unwrap(),
-            rule: EndpointRule {
-                provider: "partner".to_owned(),
-                on_failure: EndpointFailure::Allow,
-                names_party,
-            },
-        };
-        (folder, source)
-    }
-
-    #[test]
-    fn an_empty_store_is_no_mistake() {
-        let (_folder, source) = source(true);
-        let (documents, problems) = source.documents().parse_each(&"admin".into());
-        assert!(documents.documents.is_empty() && problems.is_empty());
-        let before = documents.digest;
-        source
-            .store
-            .add_endpoint(&endpoint("a.example", "/"))
-            .unwrap();
-        assert_ne!(source.documents().digest(), before);
-    }
-
-    #[test]
-    fn each_endpoint_is_an_api_and_so_is_the_rest_of_its_host() {
-        let own = endpoint("a.example", "/x");
-        let rule = EndpointRule {
-            provider: "partner".to_owned(),
-            on_failure: EndpointFailure::Allow,
-            names_party: true,
-        };
-        let api = endpoint_api(&own, &rule);
-        assert_eq!(api["metadata"]["name"], own.id.to_string());
-        assert_eq!(api["spec"]["basePath"], "/x");
-        let expected = json!({
-            "provider": "partner", "audience": "EU.EORI.IDP", "party": "EU.EORI.A",
-            "tokenUrl": "https://idp.example/token", "grantType": "client_credentials",
-            "onFailure": "allow", "onAbsent": "allow",
-        });
-        assert_eq!(api["spec"]["upstream"]["credential"], expected);
-        let rule = EndpointRule {
-            on_failure: EndpointFailure::Stale,
-            names_party: false,
-            ..rule
-        };
-        let credential = &endpoint_api(&own, &rule)["spec"]["upstream"]["credential"];
-        assert_eq!(
-            (&credential["onFailure"], &credential["onAbsent"]),
-            (&json!("stale"), &json!("deny"))
-        );
-        assert!(credential.get("party").is_none());
-        assert!(host_api("[::1]")["spec"].get("upstream").is_none());
-        let endpoints = [
-            ("a", "/x"),
-            ("a", "/y"),
-            ("b", "/"),
-            ("b", "/x"),
-            ("c", "/z"),
-        ];
-        let hosts = hosts_without_root(endpoints.into_iter());
-        assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["a", "c"]);
-    }
-}
+mod tests;

@@ -24,6 +24,15 @@ pub(super) struct Published {
     pub(super) at: Timestamp,
     pub(super) counts: (usize, usize, usize),
     pub(super) warnings: Problems,
+    /// What is wrong with documents in whose place others deny.
+    pub(super) replaced: Problems,
+}
+
+/// What has been logged of a revision.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    warnings: Problems,
+    replaced: Problems,
 }
 
 /// What was refused, by part.
@@ -53,20 +62,38 @@ impl Published {
                 catalog.plans().len(),
             ),
             warnings: built.warnings.into_iter().collect(),
+            replaced: built.replaced.into_iter().collect(),
         };
         let configured = &candidate.configured.configured;
         Ok((published, Snapshot::new(revision, catalog, configured)))
     }
 
-    /// Logs what is dangerous and was not so before.
-    pub(super) fn log_warnings(&self, known: &Problems) {
-        let known: BTreeSet<&Problem> = known.iter().collect();
-        for warning in self.warnings.iter() {
-            if !known.contains(warning) {
-                tracing::warn!(warning = %warning, "catalog");
-            }
+    /// Logs what is dangerous or wrong and was not so `before`.
+    pub(super) fn log(&self, before: &Known) {
+        for warning in new(&self.warnings, &before.warnings) {
+            tracing::warn!(warning = %warning, "catalog");
+        }
+        for problem in new(&self.replaced, &before.replaced) {
+            tracing::error!(problem = %problem, "not valid any more: what it is for is denied");
         }
     }
+
+    /// What has been logged.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            warnings: self.warnings.clone(),
+            replaced: self.replaced.clone(),
+        }
+    }
+}
+
+fn new<'a>(found: &'a Problems, before: &Problems) -> impl Iterator<Item = &'a Problem> {
+    let before: BTreeSet<&Problem> = before.iter().collect();
+    found
+        .iter()
+        .filter(move |problem| !before.contains(problem))
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 impl PartState {

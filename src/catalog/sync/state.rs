@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::catalog::admission::{Admission, Inadmissible};
 use crate::catalog::build::{self, Refused};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::BuildConfigured;
-use crate::catalog::sync::parts::{PartState, Published, Refusals};
+use crate::catalog::sync::parts::{Known, PartState, Published, Refusals};
 use crate::catalog::sync::revision::{Candidate, ConfiguredSet, Place, parent, read_digest};
 use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, ReloadOutcome, SourceStatus,
@@ -21,6 +23,7 @@ use crate::config::{Config, RELOADED_SECTIONS};
 use crate::problem::Problems;
 use crate::secret::hexadecimal;
 use crate::snapshot::Snapshot;
+use crate::store::endpoint::Endpoint;
 
 /// What is in force.
 pub(super) struct State {
@@ -92,7 +95,7 @@ impl State {
                 .map(|(_, problem)| problem)
                 .collect::<Problems>()
         })?;
-        published.log_warnings(&Problems::new());
+        published.log(&Known::default());
         let sources = sources.into_iter().map(|(place, good)| SourceState {
             place,
             good,
@@ -129,7 +132,7 @@ impl State {
         if self.configuration_files() != look.configuration {
             return None;
         }
-        let known = self.published.warnings.clone();
+        let known = self.published.known();
         let snapshot = if candidate.is_new() {
             self.settle(candidate, &mut refusals)
         } else {
@@ -145,7 +148,7 @@ impl State {
                 refused = problems.iter().count(),
                 "catalog reloaded"
             );
-            self.published.log_warnings(&known);
+            self.published.log(&known);
         }
         let outcome = ReloadOutcome {
             published: snapshot.is_some(),
@@ -348,7 +351,34 @@ impl State {
                 last_failure: self.configuration.last_failure.clone(),
             },
             restart_needed: self.restart_needed.clone(),
+            replaced: self.published.replaced.clone(),
         }
+    }
+
+    /// Judges `new` beside the endpoints that are `stored`, with everything else that is in force.
+    pub(super) fn admit(&self, stored: &[Endpoint], new: &Endpoint) -> Result<(), Inadmissible> {
+        let found = self.sources.iter().enumerate();
+        let found = found.filter_map(|(at, source)| match &source.place {
+            Place::Store(store) => Some((at, source, store)),
+            Place::Files(_) | Place::Memory(_) => None,
+        });
+        let Some((at, source, store)) = found.into_iter().next() else {
+            return Ok(());
+        };
+        let known = self.configured.config.known();
+        let others = |places: Range<usize>| {
+            let sources = self.sources.get(places).unwrap_or_default();
+            sources.iter().map(|source| &*source.good).collect()
+        };
+        let admission = Admission {
+            source: &source.good.source,
+            rule: &store.rule,
+            known: &known,
+            before: others(0..at),
+            after: others(at + 1..self.sources.len()),
+            replaced: &self.published.replaced,
+        };
+        admission.admit(stored, new)
     }
 
     /// The folders in which a change may concern us.

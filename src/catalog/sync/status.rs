@@ -25,10 +25,14 @@ pub struct CatalogStatus {
     pub configuration: ConfigurationStatus,
     /// The sections of the configuration that changed since the start: they need a restart.
     pub restart_needed: Vec<&'static str>,
+    /// What is wrong with documents that were good when they were kept, such as registered
+    /// endpoints: what they are for is denied.
+    pub replaced: Problems,
 }
 
 impl CatalogStatus {
-    /// What is wrong with what is refused now: with each source, and with the configuration.
+    /// What is wrong with what is refused or replaced now: with each source, and with the
+    /// configuration.
     #[must_use]
     pub fn problems(&self) -> Problems {
         let parts = self
@@ -36,7 +40,7 @@ impl CatalogStatus {
             .iter()
             .map(|source| (source.refused, &source.last_failure));
         let configuration = (self.configuration.refused, &self.configuration.last_failure);
-        let mut problems = Problems::new();
+        let mut problems = self.replaced.clone();
         for (refused, failure) in parts.chain([configuration]) {
             if let Some(failure) = failure.as_ref().filter(|_| refused) {
                 problems.extend(failure.problems.clone());
