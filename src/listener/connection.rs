@@ -1,5 +1,6 @@
 //! One connection: TCP or Unix, counted while it lives, and ended where it says too little.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,9 +50,11 @@ impl Patience {
 }
 
 /// A connection that was accepted.
-#[derive(Debug)]
 pub struct Connection {
     stream: Stream,
+    /// What was written and is not flushed yet, of which so many bytes are gone.
+    waiting: Vec<u8>,
+    gone: usize,
     watch: Option<Watch>,
     _place: Place,
 }
@@ -86,6 +89,16 @@ impl Drop for Place {
     }
 }
 
+/// What waits may hold a credential for an upstream: `Debug` tells its length only.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("stream", &self.stream)
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Connection {
     pub(super) fn new(
         stream: Stream,
@@ -103,6 +116,8 @@ impl Connection {
         };
         Self {
             stream,
+            waiting: Vec::new(),
+            gone: 0,
             watch: Some(watch),
             _place: place,
         }
@@ -164,27 +179,52 @@ impl AsyncRead for Connection {
     }
 }
 
+/// The most bytes that wait until they are flushed.
+const MAX_WAITING: usize = 8 * 1024;
+
+impl Stream {
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+}
+
+impl Connection {
+    /// Writes what waits.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.waiting.get(self.gone..)
+            && !rest.is_empty()
+        {
+            let written = ready!(self.stream.poll_write(context, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gone += written;
+        }
+        self.waiting.clear();
+        self.gone = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What is written in parts waits until it is flushed, so that a large answer, which h2 writes in
+/// two parts, and those around it leave by one call of the system.
 impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        if self.waiting.len() + bytes.len() > MAX_WAITING {
+            ready!(self.poll_waiting(context))?;
         }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        if bytes.len() >= MAX_WAITING {
+            return self.stream.poll_write(context, bytes);
         }
+        self.waiting.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     /// No: h2 then copies answers of up to 1 KiB into its buffer and sends many of them by one call
@@ -194,6 +234,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_waiting(context))?;
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
@@ -201,6 +242,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_waiting(context))?;
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),

@@ -28,6 +28,8 @@ pub struct PreparedCredential {
     provider: Arc<Provider>,
     rule: CredentialRule,
     prefix: [u8; 16],
+    /// A bit for each length of a name that is removed: most headers of a client can be told from it.
+    lengths: u128,
     /// The flights to the server that it asks.
     fetches: Fetches<Held>,
     /// The keys of the hosts that the Api names, where they do not depend on who calls.
@@ -51,6 +53,10 @@ impl PreparedCredential {
     pub fn of(rule: &CredentialRule, hosts: &[HostPattern], providers: &Providers) -> Option<Self> {
         let provider = Arc::clone(providers.get(&rule.provider)?);
         let mut prepared = Self {
+            lengths: rule
+                .removed
+                .iter()
+                .fold(0, |lengths, name| lengths | bit(name.as_str().len())),
             prefix: provider.prefix(&rule.target),
             fetches: provider.service().fetches(&rule.target),
             provider,
@@ -96,12 +102,14 @@ impl PreparedCredential {
         hosts.into_iter().map(need).collect()
     }
 
-    /// Whether a client's header `sent`, in lower case, is a spelling of one that the provider sets:
-    /// by the configuration, or, where the provider names its headers itself, because it once did.
+    /// Whether a client's header `sent`, in lower case, is a mixed spelling of one that the provider
+    /// sets, or, where the provider names its headers itself, one that it gave before. The plain
+    /// spellings of the configuration's are removed from every request.
     #[must_use]
     pub fn owns(&self, sent: &[u8]) -> bool {
+        let mixed = self.lengths & bit(sent.len()) != 0 && sent.contains(&b'_');
         let mut removed = self.rule.removed.iter();
-        removed.any(|name| is_spelling(sent, name.as_str().as_bytes()))
+        mixed && removed.any(|name| is_spelling(sent, name.as_str().as_bytes()))
             || self.target().header.is_none() && self.provider.service().gave(sent)
     }
 
@@ -219,6 +227,11 @@ impl PreparedCredential {
         };
         stale().unwrap_or(Obtained::Failed(failed.into()))
     }
+}
+
+/// The bit for names of `length` bytes; those beyond 127 share one.
+const fn bit(length: usize) -> u128 {
+    1 << if length < 127 { length } else { 127 }
 }
 
 /// Waits for the end of a flight, or `until`.
