@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
-use crate::fetch::breaker::Breaker;
+use crate::fetch::breaker::{Breaker, Leave};
 use crate::secret::KeyedDigest;
 use crate::task::Tasks;
 
@@ -43,10 +43,23 @@ struct Inner<V> {
     failed: Cache<Failed>,
     breaker: Mutex<Breaker>,
     places: Arc<Semaphore>,
+    /// For what is fetched again, so that those who ask for what nobody has cannot keep what is in
+    /// use from being renewed.
+    renewing_places: Arc<Semaphore>,
 }
 
-/// How many flights there may be at once.
+/// Why something is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It is not there.
+    Missing,
+    /// It is in use and ends soon.
+    Renewal,
+}
+
+/// How many flights there may be at once for what is missing, and for what is renewed.
 const MAX_FLIGHTS: usize = 128;
+const MAX_RENEWALS: usize = 64;
 /// What the memory of failures may take.
 const FAILED_BYTES: usize = 1024 * 1024;
 /// What one remembered failure takes, about.
@@ -127,6 +140,12 @@ pub enum Joined<V> {
 pub struct Flight<V>(watch::Receiver<Option<Landed<V>>>);
 
 impl<V> Flight<V> {
+    /// What came of it, where it has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<Landed<V>> {
+        self.0.borrow().clone()
+    }
+
     /// Waits for its end.
     pub async fn landed(mut self) -> Landed<V> {
         let landed = self.0.wait_for(Option::is_some).await;
@@ -151,6 +170,7 @@ impl<V: Send + Sync + 'static> Fetches<V> {
             failed: Cache::new(FAILED_BYTES),
             breaker: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_FLIGHTS)),
+            renewing_places: Arc::new(Semaphore::new(MAX_RENEWALS)),
         }))
     }
 
@@ -158,7 +178,7 @@ impl<V: Send + Sync + 'static> Fetches<V> {
     /// there is none. Before its flight ends, `fetch` has made the value known.
     pub fn join<F>(
         &self,
-        key: KeyedDigest,
+        (key, why): (KeyedDigest, Why),
         known: impl Fn() -> Option<Arc<V>>,
         fetch: impl FnOnce() -> F,
     ) -> Joined<V>
@@ -176,7 +196,7 @@ impl<V: Send + Sync + 'static> Fetches<V> {
             // a flight that has just ended made it known
             Entry::Vacant(place) => match known() {
                 Some(value) => Joined::Known(value),
-                None => match self.start(key, fetch) {
+                None => match self.start(key, why, fetch) {
                     Ok(flight) => Joined::Flying(Flight(place.insert(flight).clone())),
                     Err(error) => Joined::Failed(Arc::new(error)),
                 },
@@ -204,6 +224,7 @@ impl<V: Send + Sync + 'static> Fetches<V> {
     fn start<F>(
         &self,
         key: KeyedDigest,
+        why: Why,
         fetch: impl FnOnce() -> F,
     ) -> Result<watch::Receiver<Option<Landed<V>>>, FetchError>
     where
@@ -212,9 +233,13 @@ impl<V: Send + Sync + 'static> Fetches<V> {
         let not_asked = |why: &str| FetchError::new(FailureKind::NotAsked, why);
         let tasks = self.0.tasks.as_ref();
         let tasks = tasks.ok_or_else(|| not_asked("nothing is fetched without a network"))?;
-        let place = Arc::clone(&self.0.places).try_acquire_owned();
+        let places = match why {
+            Why::Missing => &self.0.places,
+            Why::Renewal => &self.0.renewing_places,
+        };
+        let place = Arc::clone(places).try_acquire_owned();
         let place = place.map_err(|_| not_asked("too many fetches are under way"))?;
-        self.breaker().begin(Instant::now())?;
+        let leave = self.breaker().begin(Instant::now())?;
         let (landing, flight) = watch::channel(None);
         let (fetch, inner) = (fetch(), Arc::clone(&self.0));
         let fetches = Self(inner);
@@ -232,7 +257,7 @@ impl<V: Send + Sync + 'static> Fetches<V> {
                 )),
             };
             let landed = landed.map_err(Arc::new);
-            fetches.remember(key, &landed);
+            fetches.remember(key, leave, &landed);
             fetches.0.flights.remove(&key);
             landing.send_replace(Some(landed));
             drop(place);
@@ -240,12 +265,12 @@ impl<V: Send + Sync + 'static> Fetches<V> {
         Ok(flight)
     }
 
-    fn remember(&self, key: KeyedDigest, landed: &Landed<V>) {
+    fn remember(&self, key: KeyedDigest, leave: Leave, landed: &Landed<V>) {
         let now = Instant::now();
         match landed {
             Ok(_) => {
                 self.0.failed.remove(key);
-                self.breaker().landed(None, now);
+                self.breaker().landed(leave, None, now);
             }
             Err(error) => {
                 let times = self.0.failed.get(key).map_or(0, |failed| failed.times);
@@ -256,7 +281,7 @@ impl<V: Send + Sync + 'static> Fetches<V> {
                     error: Arc::clone(error),
                 };
                 self.0.failed.insert(key, Arc::new(failed), FAILURE_BYTES);
-                self.breaker().landed(Some(error), now);
+                self.breaker().landed(leave, Some(error), now);
             }
         }
     }

@@ -143,7 +143,13 @@ impl HttpClient {
             .https_only(reach.schemes == Schemes::Https)
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
         if let Some(roots) = &reach.roots {
-            builder = builder.tls_certs_only(Certificate::from_pem_bundle(roots).map_err(client)?);
+            let roots = Certificate::from_pem_bundle(roots).map_err(client)?;
+            if roots.is_empty() {
+                // every server would be refused, one by one
+                let why = "there is no CERTIFICATE block in `ca`";
+                return Err(HttpError::Client(why.to_owned()));
+            }
+            builder = builder.tls_certs_only(roots);
         }
         if let Some(identity) = &reach.identity {
             builder = builder.identity(Identity::from_pem(identity.expose()).map_err(client)?);

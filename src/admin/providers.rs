@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::admin::AdminState;
 use crate::admin::answer::{AdminProblem, answer};
-use crate::secret::hexadecimal;
 use crate::upstream::provider::Provider;
 use crate::upstream::token_cache::HeldStatus;
 
@@ -92,7 +91,6 @@ pub(super) async fn tokens(
 
 fn token(status: &HeldStatus) -> Value {
     json!({
-        "key": hexadecimal(&status.key.to_bytes()),
         "provider": status.provider,
         "host": status.host,
         "path": status.path,
@@ -114,7 +112,7 @@ pub(super) async fn evict(
     let Query(selection) = selection.map_err(|_| unknown_parameter())?;
     let evicted = state
         .provider_tokens
-        .forget(|held| selection.matches(held.provider().0, &held.want().host));
+        .evict(|held| selection.matches(held.provider().0, &held.want().host));
     tracing::info!(evicted, "provider tokens were evicted");
     Ok(answer(StatusCode::OK, &json!({ "evicted": evicted })))
 }

@@ -95,7 +95,7 @@ impl Stored {
         self.parties.replace(parties);
         let before = std::mem::replace(&mut *before, generations.clone());
         let changed = |party: &str| before.get(party) != generations.get(party);
-        let evicted = self.tokens.forget(|held| {
+        let evicted = self.tokens.evict(|held| {
             let party = held.want().target.party.as_deref();
             party.is_some_and(changed)
         });

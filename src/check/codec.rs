@@ -159,10 +159,6 @@ impl Outgoing {
     }
 }
 
-/// The most bytes of one DATA frame. h2 joins frames below 1 KiB in its buffer, so that the answers
-/// of many checks leave in one write; a larger one is written by itself.
-const MAX_DATA: usize = 1023;
-
 /// One message and the trailers that say OK.
 pub struct Unary {
     message: Option<Bytes>,
@@ -185,10 +181,8 @@ impl HttpBody for Unary {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(mut message) = self.message.take() {
-            let data = message.split_to(message.len().min(MAX_DATA));
-            self.message = Some(message).filter(|rest| !rest.is_empty());
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        if let Some(message) = self.message.take() {
+            return Poll::Ready(Some(Ok(Frame::data(message))));
         }
         if std::mem::replace(&mut self.ended, true) {
             return Poll::Ready(None);
@@ -267,17 +261,5 @@ mod tests {
             .unwrap();
         assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
         assert_eq!(collected.to_bytes(), "\0\0\0\0\x03abc");
-    }
-
-    #[tokio::test]
-    async fn a_long_answer_is_one_message_in_small_frames() {
-        let mut outgoing = Outgoing::of_length(3000);
-        outgoing.end().extend_from_slice(&[7; 3000]);
-        let mut body = outgoing.into_response().into_body();
-        let mut sizes = Vec::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            sizes.extend(frame.data_ref().map(Bytes::len));
-        }
-        assert_eq!(sizes, [1023, 1023, 959]);
     }
 }

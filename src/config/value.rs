@@ -116,15 +116,24 @@ const DURATION_UNITS: [(&str, u64); 5] = [
 const SIZE_UNITS: [(&str, usize); 3] = [("KiB", 1024), ("MiB", 1024 * 1024), ("B", 1)];
 
 impl HumanDuration {
-    /// Reads `30s`.
+    /// Reads `30s`, or a sum: `1h 30m`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at_checked(digits)?;
-        let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == unit)?;
-        Some(Self(Duration::from_millis(
-            number.parse::<u64>().ok()?.checked_mul(*factor)?,
-        )))
+        let mut rest = text;
+        let mut millis: u64 = 0;
+        loop {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, after) = rest.split_at_checked(digits)?;
+            let letters = after.bytes().take_while(u8::is_ascii_lowercase).count();
+            let (unit, after) = after.split_at_checked(letters)?;
+            let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == unit)?;
+            let part = number.parse::<u64>().ok()?.checked_mul(*factor)?;
+            millis = millis.checked_add(part)?;
+            if after.is_empty() {
+                return Some(Self(Duration::from_millis(millis)));
+            }
+            rest = after.strip_prefix(' ').unwrap_or(after);
+        }
     }
 }
 
@@ -195,7 +204,7 @@ macro_rules! text_value {
 text_value!(
     HumanDuration,
     "duration with a unit (ms, s, m, h, d), such as 30s",
-    "^[0-9]+(ms|s|m|h|d)$"
+    "^[0-9]+(ms|s|m|h|d)( ?[0-9]+(ms|s|m|h|d))*$"
 );
 text_value!(
     ByteSize,
@@ -212,6 +221,9 @@ mod tests {
         for text in ["400ms", "30s", "5m", "36h", "2d", "0ms"] {
             assert_eq!(HumanDuration::parse(text).unwrap().to_string(), text);
         }
+        for (text, printed) in [("1h 30m", "90m"), ("1h30m", "90m"), ("1m 500ms", "60500ms")] {
+            assert_eq!(HumanDuration::parse(text).unwrap().to_string(), printed);
+        }
         for text in ["256KiB", "4MiB", "17B"] {
             assert_eq!(ByteSize::parse(text).unwrap().to_string(), text);
         }
@@ -223,6 +235,11 @@ mod tests {
             "1.5s",
             "30 s",
             "30S",
+            "1h ",
+            " 1h",
+            "1h  30m",
+            "1h 30",
+            "18446744073709551615ms 1ms",
             "99999999999999999999s",
             "18446744073709551615d",
         ] {

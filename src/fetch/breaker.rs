@@ -18,7 +18,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
+    /// Until when it is left alone, by our own rule.
     until: Option<Instant>,
+    /// Until when it asked to be left alone.
+    asked: Option<Instant>,
     /// Whether it is being asked, to see.
     probing: bool,
 }
@@ -32,11 +35,20 @@ pub struct Pause {
     pub left: Duration,
 }
 
+/// Leave to ask a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// As every other.
+    Usual,
+    /// To see whether it answers again.
+    Probe,
+}
+
 impl Breaker {
     /// Whether the server may be asked now; where it may, a flight has begun.
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), FetchError> {
-        let Some(until) = self.until else {
-            return Ok(());
+    pub(super) fn begin(&mut self, now: Instant) -> Result<Leave, FetchError> {
+        let Some(until) = self.asked.max(self.until) else {
+            return Ok(Leave::Usual);
         };
         if now < until || self.probing {
             let mut error = FetchError::new(
@@ -47,34 +59,49 @@ impl Breaker {
             return Err(error);
         }
         self.probing = true;
-        Ok(())
+        Ok(Leave::Probe)
     }
 
-    /// A flight ended, with this error if any.
-    pub(super) fn landed(&mut self, error: Option<&FetchError>, now: Instant) {
-        self.probing = false;
-        let broken = error.filter(|error| error.kind == FailureKind::Unavailable);
-        let Some(error) = broken else {
-            // whatever it said, the server answers
-            if error.is_none_or(|error| error.retry_after.is_none()) {
-                *self = Self::default();
+    /// A flight that began with `leave` ended, with this error if any.
+    pub(super) fn landed(&mut self, leave: Leave, error: Option<&FetchError>, now: Instant) {
+        if leave == Leave::Probe {
+            self.probing = false;
+        }
+        let kind = error.map(|error| error.kind);
+        match (kind, error) {
+            // nobody was asked
+            (Some(FailureKind::NotAsked), _) => {}
+            (Some(FailureKind::Unavailable), Some(error)) => self.failed(error.retry_after, now),
+            (Some(FailureKind::Unavailable), None) => self.failed(None, now),
+            // whatever it said, the server answers; but a flight that began before a pause does not
+            // end it
+            (Some(FailureKind::Refused | FailureKind::Unusable) | None, _) => {
+                if self.asked.max(self.until).is_none_or(|until| until <= now) {
+                    *self = Self {
+                        probing: self.probing,
+                        ..Self::default()
+                    };
+                }
             }
-            return;
-        };
+        }
+    }
+
+    fn failed(&mut self, asked: Option<Duration>, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        let asked = error.retry_after.map(|asked| asked.min(LONGEST_ASKED));
+        let asked = asked.map(|asked| now + asked.min(LONGEST_ASKED));
+        self.asked = asked.max(self.asked);
         let ours = self.failures.checked_sub(FAILURES).map(|more| {
-            FIRST_PAUSE
+            now + FIRST_PAUSE
                 .saturating_mul(1_u32 << more.min(16))
                 .min(LONGEST_PAUSE)
         });
-        let pause = asked.max(ours);
-        self.until = pause.map(|pause| now + pause).max(self.until);
+        self.until = ours.max(self.until);
     }
 
     /// The pause that lasts now.
     pub(super) fn pause(&self, now: Instant) -> Option<Pause> {
-        let left = self.until?.saturating_duration_since(now);
+        let until = self.asked.max(self.until)?;
+        let left = until.saturating_duration_since(now);
         (!left.is_zero() || self.probing).then_some(Pause {
             failures: self.failures,
             left,
@@ -95,20 +122,32 @@ mod tests {
         let mut breaker = Breaker::default();
         let now = Instant::now();
         for _ in 0..FAILURES {
-            assert!(breaker.begin(now).is_ok());
-            breaker.landed(Some(&failed(FailureKind::Unavailable)), now);
+            let leave = breaker.begin(now).unwrap();
+            breaker.landed(leave, Some(&failed(FailureKind::Unavailable)), now);
         }
         assert!(breaker.begin(now).is_err());
         assert_eq!(breaker.pause(now).unwrap().left, FIRST_PAUSE);
         let later = now + FIRST_PAUSE;
-        assert!(breaker.begin(later).is_ok());
+        assert_eq!(breaker.begin(later).unwrap(), Leave::Probe);
+        breaker.landed(Leave::Usual, Some(&failed(FailureKind::NotAsked)), later);
         assert!(breaker.begin(later).is_err(), "one at a time");
-        breaker.landed(Some(&failed(FailureKind::Unavailable)), later);
+        breaker.landed(Leave::Probe, Some(&failed(FailureKind::Unavailable)), later);
         assert_eq!(breaker.pause(later).unwrap().left, FIRST_PAUSE * 2);
         let later = later + FIRST_PAUSE * 2;
         assert!(breaker.begin(later).is_ok());
-        breaker.landed(None, later);
+        breaker.landed(Leave::Probe, None, later);
         assert!(breaker.begin(later).is_ok() && breaker.pause(later).is_none());
+    }
+
+    #[test]
+    fn what_was_not_asked_says_nothing_of_the_server() {
+        let mut breaker = Breaker::default();
+        let now = Instant::now();
+        for _ in 0..FAILURES {
+            breaker.landed(Leave::Usual, Some(&failed(FailureKind::Unavailable)), now);
+            breaker.landed(Leave::Usual, Some(&failed(FailureKind::NotAsked)), now);
+        }
+        assert!(breaker.begin(now).is_err());
     }
 
     #[test]
@@ -116,7 +155,7 @@ mod tests {
         let mut breaker = Breaker::default();
         let now = Instant::now();
         for _ in 0..100 {
-            breaker.landed(Some(&failed(FailureKind::Refused)), now);
+            breaker.landed(Leave::Usual, Some(&failed(FailureKind::Refused)), now);
         }
         assert!(breaker.begin(now).is_ok());
     }
@@ -127,11 +166,30 @@ mod tests {
         let now = Instant::now();
         let mut busy = failed(FailureKind::Unavailable);
         busy.retry_after = Some(Duration::from_secs(7));
-        breaker.landed(Some(&busy), now);
-        assert!(breaker.begin(now + Duration::from_secs(6)).is_err());
+        breaker.landed(Leave::Usual, Some(&busy), now);
+        breaker.landed(Leave::Usual, None, now);
+        assert!(
+            breaker.begin(now + Duration::from_secs(6)).is_err(),
+            "it asked"
+        );
         assert!(breaker.begin(now + Duration::from_secs(7)).is_ok());
         busy.retry_after = Some(Duration::from_secs(86_400));
-        breaker.landed(Some(&busy), now);
+        breaker.landed(Leave::Probe, Some(&busy), now);
         assert_eq!(breaker.pause(now).unwrap().left, LONGEST_ASKED);
+    }
+
+    #[test]
+    fn a_flight_that_began_before_a_pause_does_not_end_it() {
+        let mut breaker = Breaker::default();
+        let now = Instant::now();
+        assert!(breaker.begin(now).is_ok() && breaker.begin(now).is_ok());
+        let mut busy = failed(FailureKind::Unavailable);
+        busy.retry_after = Some(Duration::from_secs(7));
+        breaker.landed(Leave::Usual, Some(&busy), now);
+        breaker.landed(Leave::Usual, None, now);
+        assert!(breaker.begin(now + Duration::from_secs(6)).is_err());
+        assert!(breaker.begin(now + Duration::from_secs(7)).is_ok());
+        breaker.landed(Leave::Probe, None, now + Duration::from_secs(7));
+        assert!(breaker.pause(now + Duration::from_secs(7)).is_none());
     }
 }

@@ -30,7 +30,7 @@ async fn a_thousand_who_ask_at_once_cause_one_fetch_and_all_get_its_value() {
     for _ in 0..1000 {
         let (calls, gate) = (Arc::clone(&calls), Arc::clone(&gate));
         flights.push(flight(fetches.join(
-            key(1),
+            (key(1), Why::Missing),
             || None,
             || async move {
                 calls.fetch_add(1, Ordering::Relaxed);
@@ -51,14 +51,18 @@ async fn who_stops_waiting_stops_nobody_else() {
     let (fetches, gate) = (fetches(), Arc::new(Notify::new()));
     let waiting = Arc::clone(&gate);
     let first = flight(fetches.join(
-        key(1),
+        (key(1), Why::Missing),
         || None,
         || async move {
             waiting.notified().await;
             Ok(Arc::new(7))
         },
     ));
-    let second = flight(fetches.join(key(1), || None, || async { panic!("a second fetch") }));
+    let second = flight(fetches.join(
+        (key(1), Why::Missing),
+        || None,
+        || async { panic!("a second fetch") },
+    ));
     drop(first);
     gate.notify_one();
     assert_eq!(*second.landed().await.unwrap(), 7);
@@ -66,7 +70,11 @@ async fn who_stops_waiting_stops_nobody_else() {
 
 #[tokio::test]
 async fn what_a_flight_made_known_is_not_fetched_again() {
-    let joined = fetches().join(key(1), || Some(Arc::new(3)), || async { panic!("fetched") });
+    let joined = fetches().join(
+        (key(1), Why::Missing),
+        || Some(Arc::new(3)),
+        || async { panic!("fetched") },
+    );
     assert!(matches!(joined, Joined::Known(value) if *value == 3));
 }
 
@@ -76,7 +84,7 @@ async fn a_failure_is_remembered_for_a_while_that_doubles() {
     let fail = |fetches: &Fetches<u32>| {
         let calls = Arc::clone(&calls);
         fetches.join(
-            key(1),
+            (key(1), Why::Missing),
             || None,
             || async move {
                 calls.fetch_add(1, Ordering::Relaxed);
@@ -114,7 +122,7 @@ async fn a_failure_is_remembered_for_a_while_that_doubles() {
 async fn a_fetch_that_hangs_or_panics_ends_as_a_failure() {
     let fetches = fetches();
     let hanging = flight(fetches.join(
-        key(1),
+        (key(1), Why::Missing),
         || None,
         || async {
             std::future::pending::<()>().await;
@@ -125,7 +133,8 @@ async fn a_fetch_that_hangs_or_panics_ends_as_a_failure() {
         hanging.landed().await.unwrap_err().message,
         "no answer in time"
     );
-    let panicking = flight(fetches.join(key(2), || None, || async { panic!("boom") }));
+    let panicking =
+        flight(fetches.join((key(2), Why::Missing), || None, || async { panic!("boom") }));
     assert_eq!(
         panicking.landed().await.unwrap_err().message,
         "the fetch panicked"
@@ -138,7 +147,7 @@ async fn more_flights_than_allowed_are_not_started_and_nothing_is_fetched_withou
     let joined = |number: usize| {
         let key = KeyedDigest::of(&[&number.to_be_bytes()]);
         fetches.join(
-            key,
+            (key, Why::Missing),
             || None,
             || async {
                 std::future::pending::<()>().await;
@@ -153,6 +162,10 @@ async fn more_flights_than_allowed_are_not_started_and_nothing_is_fetched_withou
         matches!(joined(MAX_FLIGHTS), Joined::Failed(error) if error.kind == FailureKind::NotAsked)
     );
     let offline = Fetches::<u32>::new(None, Duration::from_secs(1));
-    let joined = offline.join(key(1), || None, || async { panic!("fetched") });
+    let joined = offline.join(
+        (key(1), Why::Missing),
+        || None,
+        || async { panic!("fetched") },
+    );
     assert!(matches!(joined, Joined::Failed(error) if error.kind == FailureKind::NotAsked));
 }

@@ -53,11 +53,8 @@ pub fn strip<'s>(
     {
         credentials::remove(route.credential_places(), request, &mut mutations);
     }
-    let rules = route.map_or(&[][..], |route| &route.api.upstream.credentials);
-    let is_credential = |sent: &[u8]| {
-        let mut names = rules.iter().flat_map(|rule| &rule.removed);
-        names.any(|name| credentials::is_spelling(sent, name.as_str().as_bytes()))
-    };
+    let provided = route.map(Route::credentials).unwrap_or_default();
+    let is_credential = |sent: &[u8]| provided.iter().any(|credential| credential.owns(sent));
     for name in request.headers().raw_names() {
         if snapshot.owned_headers().contains(name) || is_credential(name) {
             mutations.remove_sent(name);

@@ -130,7 +130,11 @@ impl<'s> Mutations<'s> {
     /// its name where the snapshot has it. A header that the Api itself sets stays as it is.
     pub fn set_credential(&mut self, own: Option<&'s HeaderName>, header: &CredentialHeader) {
         if self.sets(header.name()) {
-            return;
+            // the client's own cookies are not the Api's, although they are written anew
+            if header.name().as_str() != "cookie" {
+                return;
+            }
+            self.set.retain(|(set, _)| **set != *header.name());
         }
         let name = match own {
             Some(name) => Cow::Borrowed(name),
@@ -139,7 +143,8 @@ impl<'s> Mutations<'s> {
         match header.value() {
             Some(value) => {
                 let value = self.values.put(value);
-                self.set_to(name, value);
+                self.remove.retain(|removed| *removed != name);
+                self.set.push((name, value));
             }
             None if !self.removes(name.as_str().as_bytes()) => self.remove.push(name),
             None => {}

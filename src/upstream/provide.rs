@@ -12,9 +12,10 @@ use crate::authorization::Permit;
 use crate::catalog::model::{CredentialRule, HostPattern, OnAbsent, OnFailure};
 use crate::check::decision::{Fault, FaultReason};
 use crate::check::request::DownstreamRequest;
-use crate::fetch::{FetchError, Flight, Joined};
+use crate::fetch::{FetchError, Fetches, Flight, Joined, Why};
 use crate::routing::Route;
 use crate::secret::KeyedDigest;
+use crate::upstream::credentials::is_spelling;
 use crate::upstream::mutations::Mutations;
 use crate::upstream::provider::answer::CredentialHeader;
 use crate::upstream::provider::service::TokenOutcome;
@@ -27,6 +28,8 @@ pub struct PreparedCredential {
     provider: Arc<Provider>,
     rule: CredentialRule,
     prefix: [u8; 16],
+    /// The flights to the server that it asks.
+    fetches: Fetches<Held>,
     /// The keys of the hosts that the Api names, where they do not depend on who calls.
     keys: Vec<(Box<str>, KeyedDigest)>,
 }
@@ -49,6 +52,7 @@ impl PreparedCredential {
         let provider = Arc::clone(providers.get(&rule.provider)?);
         let mut prepared = Self {
             prefix: provider.prefix(&rule.target),
+            fetches: provider.service().fetches(&rule.target),
             provider,
             rule: rule.clone(),
             keys: Vec::new(),
@@ -92,6 +96,15 @@ impl PreparedCredential {
         hosts.into_iter().map(need).collect()
     }
 
+    /// Whether a client's header `sent`, in lower case, is a spelling of one that the provider sets:
+    /// by the configuration, or, where the provider names its headers itself, because it once did.
+    #[must_use]
+    pub fn owns(&self, sent: &[u8]) -> bool {
+        let mut removed = self.rule.removed.iter();
+        removed.any(|name| is_spelling(sent, name.as_str().as_bytes()))
+            || self.target().header.is_none() && self.provider.service().gave(sent)
+    }
+
     fn target(&self) -> &Arc<Target> {
         &self.rule.target
     }
@@ -115,16 +128,16 @@ impl PreparedCredential {
         permit: &Permit<'_>,
         until: &impl Fn() -> std::time::Instant,
     ) -> Obtained<'s> {
+        let host = request.host();
+        if request.api_extension().is_some() && !route.claims(host) {
+            // the Envoy route chose the Api: the host is what the client made of it
+            return Obtained::Failed("the request's host is none of the api's".into());
+        }
         if let Some(headers) = self.provider.fixed() {
             return Obtained::Fixed(headers);
         }
-        let host = request.host();
         if !self.provider.serves(host) {
             return Obtained::Absent;
-        }
-        if self.provider.is_per_host() && !route.claims(host) {
-            // the Envoy route chose the Api: the host is what the client made of it
-            return Obtained::Failed("the request's host is none of the api's".into());
         }
         let caller = self.provider.caller(route, request, permit, self.target());
         let caller = match caller {
@@ -143,7 +156,7 @@ impl PreparedCredential {
             Some(held) if held.is_fresh(now) => {
                 if held.is_due(now) {
                     // goes on beside this check; the next ones find what it gives
-                    let _ = self.join(&need, |held| !held.is_due(Instant::now()), true);
+                    let _ = self.join(&need, |held| !held.is_due(Instant::now()), Why::Renewal);
                 }
                 let outcome = if held.touch() {
                     TokenOutcome::Refreshed
@@ -165,21 +178,13 @@ impl PreparedCredential {
         is_for_host.then_some(held)
     }
 
-    fn join(
-        &self,
-        need: &Need<'_>,
-        is_known: impl Fn(&Held) -> bool,
-        renews: bool,
-    ) -> Joined<Held> {
+    fn join(&self, need: &Need<'_>, is_known: impl Fn(&Held) -> bool, why: Why) -> Joined<Held> {
         let known = || self.cached(need).filter(|held| is_known(held));
         let fetch = || {
             let want = need.to_want(self.target());
-            fetch(Arc::clone(&self.provider), need.key, want, renews)
+            fetch(Arc::clone(&self.provider), need.key, want, why)
         };
-        self.provider
-            .service()
-            .fetches()
-            .join(need.key, known, fetch)
+        self.fetches.join((need.key, why), known, fetch)
     }
 
     /// Waits until it is fetched, or `until`; `over` is what was kept before.
@@ -192,14 +197,14 @@ impl PreparedCredential {
         };
         if self.provider.signed().is_some() {
             let want = need.to_want(self.target());
-            let signed = fetch(Arc::clone(&self.provider), need.key, want, false).await;
+            let signed = fetch(Arc::clone(&self.provider), need.key, want, Why::Missing).await;
             return match signed {
                 Ok(held) => Obtained::Held(held, TokenOutcome::Waited),
                 Err(error) => Obtained::Failed(error.message.into()),
             };
         }
-        let was_failing = self.provider.service().fetches().is_failing(need.key);
-        let failed = match self.join(need, |held| held.is_fresh(Instant::now()), false) {
+        let was_failing = self.fetches.is_failing(need.key);
+        let failed = match self.join(need, |held| held.is_fresh(Instant::now()), Why::Missing) {
             Joined::Known(held) => return Obtained::Held(held, TokenOutcome::Waited),
             Joined::Failed(error) => error.message.clone(),
             Joined::Flying(flight) => {
@@ -236,14 +241,19 @@ pub(super) async fn fetch(
     provider: Arc<Provider>,
     key: KeyedDigest,
     want: Want,
-    renews: bool,
+    why: Why,
 ) -> Result<Arc<Held>, FetchError> {
     let service = Arc::clone(provider.service());
+    // what is forgotten while it is asked for is not kept when it comes
+    let epoch = service.cache().epoch();
     let fetched = provider.fetch(&want).await.map(|given| {
         let times = provider.policy().times(&given.life, Instant::now());
         let held = Held::new(&provider, want, given.headers, times);
-        let held = Arc::new(if renews { held.renewed() } else { held });
-        service.cache().insert(key, &held);
+        let held = Arc::new(match why {
+            Why::Renewal => held.renewed(),
+            Why::Missing => held,
+        });
+        service.cache().insert(key, &held, epoch);
         held
     });
     service.fetched(fetched.as_ref());
@@ -294,23 +304,16 @@ impl PreparedCredential {
         mutations: &mut Mutations<'s>,
     ) -> Result<TokenOutcome, (TokenOutcome, String)> {
         let name = self.provider.name();
-        if self.target().header.is_none() {
-            // it names its headers itself: those that it gave before are ours too, given or not
-            for sent in request.headers().raw_names() {
-                if self.provider.service().gave(sent) {
-                    mutations.remove_sent(sent);
-                }
-            }
+        if let Obtained::Held(held, _) = obtained {
+            // also where it only removes
+            self.put_headers(held.headers(), request, mutations);
         }
         match obtained {
             Obtained::Fixed(headers) => {
-                self.put_headers(headers, mutations);
+                self.put_headers(headers, request, mutations);
                 Ok(TokenOutcome::Hit)
             }
-            Obtained::Held(held, outcome) if !held.headers().is_empty() => {
-                self.put_headers(held.headers(), mutations);
-                Ok(*outcome)
-            }
+            Obtained::Held(held, outcome) if held.has_values() => Ok(*outcome),
             Obtained::Held(..) | Obtained::Absent => match self.rule.on_absent {
                 OnAbsent::Allow => Ok(TokenOutcome::Absent),
                 OnAbsent::Deny => {
@@ -328,10 +331,24 @@ impl PreparedCredential {
         }
     }
 
-    fn put_headers<'s>(&'s self, headers: &[CredentialHeader], mutations: &mut Mutations<'s>) {
+    fn put_headers<'s>(
+        &'s self,
+        headers: &[CredentialHeader],
+        request: &DownstreamRequest,
+        mutations: &mut Mutations<'s>,
+    ) {
         for header in headers {
             let own = self.rule.removed.iter().find(|own| *own == header.name());
             mutations.set_credential(own, header);
+            if own.is_none() {
+                // nobody knew of it when the client's headers were stripped
+                let name = header.name().as_str().as_bytes();
+                for sent in request.headers().raw_names() {
+                    if sent != name && is_spelling(sent, name) {
+                        mutations.remove_sent(sent);
+                    }
+                }
+            }
         }
     }
 }
@@ -347,3 +364,6 @@ fn explain(credential: &PreparedCredential, outcome: TokenOutcome, why: Option<&
         detail = why,
     );
 }
+
+#[cfg(test)]
+mod tests;

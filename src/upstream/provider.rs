@@ -216,13 +216,14 @@ impl Provider {
     #[must_use]
     pub fn prefix(&self, target: &Target) -> [u8; 16] {
         if !self.is_per_host() {
-            return KeyedDigest::of(&[self.service.fingerprint()]).to_bytes();
+            return KeyedDigest::of(&[self.name.as_bytes(), self.service.fingerprint()]).to_bytes();
         }
         let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
         let named = |text: &Option<Arc<str>>| u8::from(text.is_some());
         let url = target.token_url.as_ref().map_or("", Url::as_str);
         let header = target.header.as_ref().map_or("", HeaderName::as_str);
         KeyedDigest::of(&[
+            self.name.as_bytes(),
             self.service.fingerprint(),
             &self.variant(),
             target.path.as_bytes(),
@@ -238,6 +239,8 @@ impl Provider {
                 named(&target.audience),
                 named(&target.scope),
                 named(&target.resource),
+                named(&target.party),
+                named(&target.grant_type),
                 named(&target.scheme),
             ],
         ])

@@ -6,7 +6,7 @@
 // at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -19,7 +19,11 @@ use crate::upstream::provider::{Provider, Want};
 
 /// Tokens of every provider; clones share them.
 #[derive(Debug, Clone)]
-pub struct TokenCache(Cache<Held>);
+pub struct TokenCache {
+    tokens: Cache<Held>,
+    /// Counts how often tokens were evicted.
+    epoch: Arc<AtomicU64>,
+}
 
 /// What a provider gave, and until when it is used.
 #[derive(Debug)]
@@ -39,8 +43,6 @@ pub struct Held {
 /// What the admin API tells of one token: never its value.
 #[derive(Debug, Clone)]
 pub struct HeldStatus {
-    /// Under which key it is kept; tells nothing of it.
-    pub key: KeyedDigest,
     /// Whose it is.
     pub provider: Arc<str>,
     /// For which host.
@@ -98,6 +100,12 @@ impl Held {
         &self.headers
     }
 
+    /// Whether it sets any header; what only removes is no credential.
+    #[must_use]
+    pub fn has_values(&self) -> bool {
+        self.headers.iter().any(|header| header.value().is_some())
+    }
+
     /// For what it was given.
     #[must_use]
     pub fn want(&self) -> &Want {
@@ -108,6 +116,12 @@ impl Held {
     #[must_use]
     pub fn provider(&self) -> (&Arc<str>, &[u8; 32]) {
         (&self.provider, &self.fingerprint)
+    }
+
+    /// Whether it is for others than those who wait for it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.times.is_some()
     }
 
     /// Whether it is used at `now`.
@@ -152,22 +166,41 @@ impl TokenCache {
     /// A cache of `max_bytes` at most.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self(Cache::new(max_bytes))
+        Self {
+            tokens: Cache::new(max_bytes),
+            epoch: Arc::default(),
+        }
     }
 
     /// What is kept under `key`, also where it is over.
     #[must_use]
     pub fn get(&self, key: KeyedDigest) -> Option<Arc<Held>> {
-        self.0.get(key)
+        self.tokens.get(key)
     }
 
-    /// Keeps `held`, unless it is for those alone who wait for it.
-    pub fn insert(&self, key: KeyedDigest, held: &Arc<Held>) {
-        if held.times.is_some() {
-            self.0.insert(key, Arc::clone(held), held.bytes());
-        } else {
-            self.0.remove(key);
+    /// How often tokens were evicted so far.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Keeps `held`, unless it is for those alone who wait for it, or tokens were evicted since it
+    /// was asked for in `epoch`.
+    pub fn insert(&self, key: KeyedDigest, held: &Arc<Held>, epoch: u64) {
+        if epoch != self.epoch() {
+            return;
         }
+        if held.is_kept() {
+            self.tokens.insert(key, Arc::clone(held), held.bytes());
+        } else {
+            self.tokens.remove(key);
+        }
+    }
+
+    /// Forgets what `is_gone` says, also what is being asked for, and tells how many were kept.
+    pub fn evict(&self, is_gone: impl Fn(&Held) -> bool) -> usize {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.forget(is_gone)
     }
 
     /// Forgets what `is_gone` says, and tells how many those were.
@@ -178,7 +211,7 @@ impl TokenCache {
             .filter(|(_, held)| is_gone(held))
             .collect();
         for (key, held) in &gone {
-            self.0.remove_same(*key, held);
+            self.tokens.remove_same(*key, held);
         }
         gone.len()
     }
@@ -186,7 +219,7 @@ impl TokenCache {
     /// Every token that is kept.
     #[must_use]
     pub fn all(&self) -> Vec<(KeyedDigest, Arc<Held>)> {
-        self.0.entries()
+        self.tokens.entries()
     }
 
     /// What the admin API tells.
@@ -194,10 +227,7 @@ impl TokenCache {
     pub fn statuses(&self) -> Vec<HeldStatus> {
         let now = Instant::now();
         let all = self.all();
-        let mut statuses: Vec<_> = all
-            .iter()
-            .map(|(key, held)| held.status(*key, now))
-            .collect();
+        let mut statuses: Vec<_> = all.iter().map(|(_, held)| held.status(now)).collect();
         statuses.sort_by(|a, b| {
             let order = |status: &HeldStatus| (Arc::clone(&status.provider), status.host.clone());
             order(a).cmp(&order(b))
@@ -208,29 +238,28 @@ impl TokenCache {
     /// How many tokens are kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.tokens.len()
     }
 
     /// Whether none is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tokens.is_empty()
     }
 
     /// How many bytes they take, about.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.0.bytes()
+        self.tokens.bytes()
     }
 }
 
 impl Held {
-    fn status(&self, key: KeyedDigest, now: Instant) -> HeldStatus {
+    fn status(&self, now: Instant) -> HeldStatus {
         let seconds = |from: Instant, to: Instant| {
             i64::try_from(to.saturating_duration_since(from).as_secs()).unwrap_or(i64::MAX)
         };
         HeldStatus {
-            key,
             provider: Arc::clone(&self.provider),
             host: self.want.host.clone(),
             path: Arc::clone(&self.want.target.path),

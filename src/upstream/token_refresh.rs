@@ -4,13 +4,13 @@
 //! over. What a required provider, or one that is polled, gives for hosts that are known is asked
 //! for from the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fetch::Joined;
+use crate::fetch::{Fetches, Flight, Joined, Why};
 use crate::readiness::{Latch, Readiness};
 use crate::secret::{KeyedDigest, Secret};
 use crate::snapshot::{Snapshot, SnapshotReader};
@@ -40,6 +40,19 @@ struct Wanted {
     provider: Arc<Provider>,
     key: KeyedDigest,
     want: Want,
+    /// The last fetch, until it has ended.
+    flight: Option<Flight<Held>>,
+    /// What came of it.
+    tried: Tried,
+}
+
+/// What came of asking ahead of need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    NotYet,
+    Kept,
+    /// It is given, but may not be kept: to ask ahead is of no use.
+    NotKept,
 }
 
 impl TokenRefresh {
@@ -84,15 +97,16 @@ impl TokenRefresh {
     fn look(&mut self, snapshot: &Snapshot) {
         if self.revision.as_deref() != Some(snapshot.revision().as_str()) {
             self.revision = Some(snapshot.revision().as_str().into());
-            self.wanted = wanted(snapshot);
+            let before = std::mem::replace(&mut self.wanted, wanted(snapshot));
+            let before: HashMap<_, _> = before.iter().map(|one| (one.key, one.tried)).collect();
+            for wanted in &mut self.wanted {
+                wanted.tried = before.get(&wanted.key).copied().unwrap_or(wanted.tried);
+            }
         }
         self.published.follow(snapshot.providers());
         let now = Instant::now();
-        for wanted in &self.wanted {
-            let known = |held: &Arc<Held>| held.is_fresh(now) && !held.is_due(now);
-            if !self.cache.get(wanted.key).as_ref().is_some_and(known) {
-                ask(&wanted.provider, wanted.key, &wanted.want);
-            }
+        for wanted in &mut self.wanted {
+            wanted.look(&self.cache, now);
         }
         for (key, held) in self.cache.all() {
             if held.is_due(now)
@@ -114,14 +128,39 @@ impl TokenRefresh {
     /// Lets readiness go where everything of a provider was tried.
     fn release(&mut self) {
         let tried = |wanted: &Wanted| {
-            self.cache.get(wanted.key).is_some()
-                || wanted.provider.service().fetches().is_failing(wanted.key)
+            wanted.tried != Tried::NotYet
+                || self.cache.get(wanted.key).is_some()
+                || wanted.fetches().is_failing(wanted.key)
         };
         let waiting = self.wanted.iter().filter(|wanted| !tried(wanted));
         let waiting: Vec<Arc<str>> = waiting
             .map(|wanted| Arc::clone(wanted.provider.name()))
             .collect();
         self.latches.retain(|name, _| waiting.contains(name));
+    }
+}
+
+impl Wanted {
+    fn fetches(&self) -> Fetches<Held> {
+        self.provider.service().fetches(&self.want.target)
+    }
+
+    /// Asks for it where it is not there, or is due.
+    fn look(&mut self, cache: &TokenCache, now: Instant) {
+        if let Some(landed) = self.flight.as_ref().and_then(Flight::ended) {
+            self.flight = None;
+            if let Ok(held) = landed {
+                self.tried = if held.is_kept() {
+                    Tried::Kept
+                } else {
+                    Tried::NotKept
+                };
+            }
+        }
+        let known = |held: &Arc<Held>| held.is_fresh(now) && !held.is_due(now);
+        if self.tried != Tried::NotKept && !cache.get(self.key).as_ref().is_some_and(known) {
+            self.flight = ask(&self.provider, self.key, &self.want);
+        }
     }
 }
 
@@ -134,6 +173,7 @@ fn provider_of<'s>(snapshot: &'s Snapshot, held: &Held) -> Option<&'s Arc<Provid
 
 /// What the Apis of `snapshot` will need of required and polled providers.
 fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
+    let mut keys = HashSet::new();
     let mut wanted: Vec<Wanted> = Vec::new();
     for (api, credential) in snapshot.credentials() {
         let provider = credential.provider();
@@ -141,11 +181,13 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
             continue;
         }
         for (key, want) in credential.known_needs(&api.hosts) {
-            if wanted.iter().all(|other| other.key != key) {
+            if keys.insert(key) {
                 wanted.push(Wanted {
                     provider: Arc::clone(provider),
                     key,
                     want,
+                    flight: None,
+                    tried: Tried::NotYet,
                 });
             }
         }
@@ -154,13 +196,13 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
 }
 
 /// Asks for a token beside everything else; what comes of it is found in the cache.
-fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) {
+fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) -> Option<Flight<Held>> {
     let service = provider.service();
     let known = || {
         let held = service.cache().get(key);
         held.filter(|held| !held.is_due(Instant::now()))
     };
-    let want = || Want {
+    let copy = || Want {
         target: Arc::clone(&want.target),
         host: want.host.clone(),
         caller: want
@@ -168,8 +210,10 @@ fn ask(provider: &Arc<Provider>, key: KeyedDigest, want: &Want) {
             .as_ref()
             .map(|caller| Secret::new(caller.expose().clone())),
     };
-    let fetch = || fetch(Arc::clone(provider), key, want(), true);
-    match service.fetches().join(key, known, fetch) {
-        Joined::Known(_) | Joined::Flying(_) | Joined::Failed(_) => {}
+    let asked = service.fetches(&want.target);
+    let fetch = || fetch(Arc::clone(provider), key, copy(), Why::Renewal);
+    match asked.join((key, Why::Renewal), known, fetch) {
+        Joined::Flying(flight) => Some(flight),
+        Joined::Known(_) | Joined::Failed(_) => None,
     }
 }

@@ -1,5 +1,6 @@
 //! What the documents promise: every reason is tested, and what only one file may do, only it does.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use portcullis::check::decision::{FaultReason, Reason};
@@ -90,6 +91,55 @@ fn every_reason_has_a_test_that_is_named_for_it() {
         assert!(
             named && asserted,
             "no integration test is named for `{reason}`, or none asserts it"
+        );
+    }
+}
+
+/// The words of `text` that begin with a number of the table of acceptance, as names of tests do.
+fn numbered(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    let is_numbered = |word: &&str| {
+        let number = word.trim_start_matches(['f', 'h']);
+        let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+        word.len() == number.len() + 1 && digits > 0 && number[digits..].starts_with('_')
+    };
+    words.filter(is_numbered).collect()
+}
+
+#[test]
+fn every_test_of_acceptance_is_in_its_table_and_every_row_has_its_test() {
+    let sources: String = ["src", "tests"]
+        .into_iter()
+        .flat_map(files)
+        .map(|(_, text)| text)
+        .collect();
+    let functions = sources.lines().filter_map(|line| {
+        let line = line.trim_start().trim_start_matches("async ");
+        line.strip_prefix("fn ")?.split('(').next()
+    });
+    let functions: String = functions.flat_map(|name| [name, "\n"]).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ACCEPTANCE.md");
+    let table = std::fs::read_to_string(path).unwrap();
+    let (written, listed) = (numbered(&functions), numbered(&table));
+    let missing: Vec<_> = written.difference(&listed).collect();
+    assert!(missing.is_empty(), "not in docs/ACCEPTANCE.md: {missing:?}");
+    let unknown: Vec<_> = listed.difference(&written).collect();
+    assert!(unknown.is_empty(), "no such tests: {unknown:?}");
+    let ids = (1..=36)
+        .map(|id| format!("F{id}"))
+        .chain((1..=15).map(|id| format!("H{id}")));
+    for id in ids {
+        let row = table
+            .lines()
+            .find(|line| line.starts_with(&format!("| {id} |")));
+        let row = row.unwrap_or_else(|| panic!("no row for {id}"));
+        let own = format!("{}_", id.to_ascii_lowercase());
+        let held = numbered(row)
+            .iter()
+            .any(|name| name.starts_with(&own) || name.contains(&format!("_{own}")));
+        assert!(
+            held || row.contains("| None: "),
+            "{id} is held by nothing: {row}"
         );
     }
 }

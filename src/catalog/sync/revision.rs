@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::findings::Findings;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
+use crate::listener::check_peers;
 use crate::problem::{Problem, Problems};
 use crate::secret::sha256;
 use crate::snapshot::{Configured, Revision};
@@ -83,6 +84,10 @@ impl ConfiguredSet {
         };
         let mut reader = Reader::new(loaded.base());
         let mut findings = Findings::new();
+        // ports do not reload, and providers do
+        findings.within("listeners", |findings| {
+            check_peers(&started.listeners, !config.providers.is_empty(), findings);
+        });
         let configured = build(&config, &mut reader, &mut findings);
         if configured.is_none() && findings.count() == 0 {
             findings.wrong(

@@ -178,6 +178,12 @@ impl AuthProvider {
             );
         }
         let own = tokens_life(&listed.headers, self.server.clock().unix_seconds());
+        if own.is_some_and(|own| own.is_zero()) {
+            return Err(FetchError::new(
+                FailureKind::Unusable,
+                "a token in the answer has expired already",
+            ));
+        }
         let lasts = match own {
             Some(own) => Some(said.lasts.unwrap_or(self.default_life).min(own)),
             None => said.lasts,

@@ -210,6 +210,7 @@ impl ProviderConfig {
         // what a provider is asked follows from its configuration; a secret that is renewed does
         // not make other tokens of it
         let written = serde_json::to_vec(self).unwrap_or_default();
+        let written = [name.as_bytes(), b"\0", &written].concat();
         Some(Provider {
             policy: self.policy(cache),
             required: self.is_required(),

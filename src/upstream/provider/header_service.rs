@@ -163,6 +163,16 @@ impl HeaderServiceConfig {
     }
 }
 
+/// Whether a segment of the path is `.` or `..`, encoded or not: addresses are shortened by those
+/// (WHATWG URL, "single-dot" and "double-dot URL path segment").
+fn has_dot_segment(address: &str) -> bool {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| {
+        let plain = segment.replace("%2E", ".").replace("%2e", ".");
+        plain == "." || plain == ".."
+    })
+}
+
 impl HeaderService {
     pub(super) fn is_per_caller(&self) -> bool {
         matches!(self.address, Address::ForCaller(_))
@@ -184,6 +194,9 @@ impl HeaderService {
             Address::ForCaller(template) => {
                 let mut text = String::new();
                 match template.render_in_url(route, permit, &mut text) {
+                    Ok(true) if has_dot_segment(&text) => {
+                        Err("the caller's value would lead to another address")
+                    }
                     Ok(true) => Ok(Some(text.into())),
                     Ok(false) => Err("the caller has no value for the service's address"),
                     Err(_) => Err("a claim in the service's address is no text"),
@@ -236,5 +249,29 @@ impl HeaderService {
                 must_revalidate: false,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_cannot_lead_to_another_address_by_dots() {
+        for address in [
+            "http://s/users/%2E%2E/headers",
+            "http://s/users/%2E/headers",
+            "http://s/users/.%2e",
+            "http://s/..?a",
+        ] {
+            assert!(has_dot_segment(address), "{address}");
+        }
+        for address in [
+            "http://s/users/a%2Eb/headers",
+            "http://s/h?u=..",
+            "http://s/%2E%2E%2E",
+        ] {
+            assert!(!has_dot_segment(address), "{address}");
+        }
     }
 }

@@ -144,7 +144,9 @@ impl Party {
         algorithm: Option<Algorithm>,
         now: i64,
     ) -> Result<Self, String> {
-        let key = SigningKey::from_pem(key, algorithm).map_err(|error| error.to_string())?;
+        // iSHARE knows no other
+        let algorithm = algorithm.unwrap_or(Algorithm::Rs256);
+        let key = SigningKey::from_pem(key, Some(algorithm)).map_err(|error| error.to_string())?;
         let mut chain = Vec::new();
         for block in Pem::iter_from_buffer(certificates) {
             let block =

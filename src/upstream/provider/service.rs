@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
@@ -16,6 +17,7 @@ use crate::task::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sharded::ShardedCounter;
 use crate::upstream::credentials::is_spelling;
+use crate::upstream::provider::Target;
 use crate::upstream::provider::answer::CredentialHeader;
 use crate::upstream::token_cache::{Held, TokenCache};
 
@@ -66,7 +68,11 @@ impl TokenOutcome {
 pub struct ProviderService {
     name: Arc<str>,
     fingerprint: [u8; 32],
-    fetches: Fetches<Held>,
+    tasks: Option<Tasks>,
+    /// How long a flight may take.
+    timeout: Duration,
+    /// The flights to each server that it asks: one that fails does not stop the others.
+    fetches: DashMap<Box<str>, Fetches<Held>>,
     cache: TokenCache,
     clock: Clock,
     metrics: Option<Metrics>,
@@ -88,7 +94,12 @@ pub struct LastFetch {
     pub failure: Option<Timestamp>,
     /// Why, if the last one failed.
     pub error: Option<Arc<str>>,
+    /// The failure that was last logged, and when.
+    told: Option<(Timestamp, Arc<str>)>,
 }
+
+/// How long the log does not repeat a failure of a provider: clients cause fetches.
+const QUIET_SECONDS: i64 = 10;
 
 impl ProviderService {
     /// Which configuration it is of.
@@ -97,10 +108,16 @@ impl ProviderService {
         &self.fingerprint
     }
 
-    /// The flights to it.
+    /// The flights to the server that is asked for `target`: the provider's own, or the one that the
+    /// Api names.
     #[must_use]
-    pub fn fetches(&self) -> &Fetches<Held> {
-        &self.fetches
+    pub fn fetches(&self, target: &Target) -> Fetches<Held> {
+        let url = target.token_url.as_ref();
+        let server = url.map_or_else(String::new, |url| url.origin().ascii_serialization());
+        let fetches = self.fetches.entry(server.into());
+        fetches
+            .or_insert_with(|| Fetches::new(self.tasks.clone(), self.timeout))
+            .clone()
     }
 
     /// Where its tokens are kept.
@@ -121,10 +138,11 @@ impl ProviderService {
         self.last().clone()
     }
 
-    /// The pause in which it is not asked, where there is one.
+    /// The longest pause in which a server of its is not asked, where there is one.
     #[must_use]
     pub fn pause(&self) -> Option<Pause> {
-        self.fetches.pause()
+        let pauses = self.fetches.iter().filter_map(|fetches| fetches.pause());
+        pauses.max_by_key(|pause| pause.left)
     }
 
     /// Counts how a need was met.
@@ -177,7 +195,11 @@ impl ProviderService {
             }
             Err(error) => {
                 let told: Arc<str> = error.message.as_str().into();
-                if last.error.as_ref() != Some(&told) {
+                let told_lately = last.told.as_ref().is_some_and(|(when, before)| {
+                    *before == told && now.duration_since(*when).as_secs() < QUIET_SECONDS
+                });
+                if !told_lately {
+                    last.told = Some((now, Arc::clone(&told)));
                     tracing::warn!(provider = %self.name, error = %told, "a token cannot be had");
                 }
                 last.failure = Some(now);
@@ -259,7 +281,9 @@ impl ProviderServices {
         let service = Arc::new(ProviderService {
             name: Arc::clone(name),
             fingerprint,
-            fetches: Fetches::new(inner.tasks.clone(), flight),
+            tasks: inner.tasks.clone(),
+            timeout: flight,
+            fetches: DashMap::new(),
             cache: inner.cache.clone(),
             clock: inner.clock.clone(),
             metrics: inner.metrics.clone(),

@@ -24,7 +24,6 @@ use super::oauth::{load_key, token_header};
 use super::{Abilities, Target, Want};
 use crate::authentication::algorithm::Algorithm;
 use crate::authorization::Permit;
-use crate::authorization::subscription::KnownApplication;
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::value::{HumanDuration, SecretSource};
@@ -85,7 +84,8 @@ pub struct SignedKeyConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ClaimsTemplate {
-    /// `sub`, `client_id`, `application`, `plan` and `scope`, each where it is known.
+    /// `sub`, `idp` (the issuer that `sub` is of), `client_id`, `application`, `plan` and `scope`,
+    /// each where it is known.
     #[default]
     Minimal,
     /// Those of WSO2's `X-JWT-Assertion`, under `http://wso2.org/claims/`.
@@ -114,6 +114,7 @@ struct Key {
     key: SigningKey,
     public: Jwk,
     id: Box<str>,
+    thumbprint: Box<str>,
     from: Option<Timestamp>,
 }
 
@@ -122,6 +123,7 @@ type Templates = &'static [(&'static str, &'static str)];
 
 const MINIMAL: Templates = &[
     ("sub", "{principal.subject}"),
+    ("idp", "{principal.issuer}"),
     ("client_id", "{principal.clientId}"),
     ("application", "{application.id}"),
     ("plan", "{subscription.plan}"),
@@ -130,6 +132,7 @@ const MINIMAL: Templates = &[
 
 const WSO2: Templates = &[
     ("sub", "{principal.subject}"),
+    ("idp", "{principal.issuer}"),
     ("http://wso2.org/claims/subscriber", "{application.owner}"),
     ("http://wso2.org/claims/applicationid", "{application.id}"),
     ("http://wso2.org/claims/applicationUUId", "{application.id}"),
@@ -266,16 +269,15 @@ impl SignedConfig {
 impl Key {
     fn new(key: SigningKey, config: &SignedKeyConfig) -> Option<Self> {
         let mut public = Jwk::from_encoding_key(key.encoding_key(), key.algorithm()).ok()?;
-        let id = match &config.id {
-            Some(id) => id.clone(),
-            None => public.thumbprint(ThumbprintHash::SHA256).ok()?,
-        };
+        let thumbprint = public.thumbprint(ThumbprintHash::SHA256).ok()?;
+        let id = config.id.clone().unwrap_or_else(|| thumbprint.clone());
         public.common.key_id = Some(id.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
         Some(Self {
             key,
             public,
             id: id.into(),
+            thumbprint: thumbprint.into(),
             from: config.from,
         })
     }
@@ -288,9 +290,9 @@ impl Signed {
         self.lifetime
     }
 
-    /// The public keys, by their ids.
+    /// The public keys, by their thumbprints (RFC 7638).
     pub fn public_keys(&self) -> impl Iterator<Item = (&str, &Jwk)> {
-        self.keys.iter().map(|key| (&*key.id, &key.public))
+        self.keys.iter().map(|key| (&*key.thumbprint, &key.public))
     }
 
     /// The key that signs now: of those that may, the one that began last.
@@ -305,10 +307,10 @@ impl Signed {
             .max_by_key(|key| key.from)
     }
 
-    /// The id of the key that signs now: what another signed is another assertion.
+    /// The keys: what others signed are other assertions.
     pub(super) fn variant(&self) -> Vec<u8> {
-        let ids = self.keys.iter();
-        ids.flat_map(|key| key.id.bytes()).collect()
+        let keys = self.keys.iter();
+        keys.flat_map(|key| key.thumbprint.bytes()).collect()
     }
 
     /// What is said about the caller, as JSON.
@@ -329,17 +331,6 @@ impl Signed {
                 Err(_) => return Err("a claim of the caller's token is no text"),
             }
         }
-        if !claims.contains_key("sub") {
-            // a caller without a subject is its application
-            let application = permit.standing().application();
-            let id = match application {
-                Some(KnownApplication::Catalog(application)) => Some(application.id.as_str()),
-                Some(KnownApplication::Claimed) | None => None,
-            };
-            if let Some(id) = id {
-                claims.insert("sub".to_owned(), id.into());
-            }
-        }
         Ok(Value::Object(claims).to_string().into())
     }
 
@@ -352,7 +343,12 @@ impl Signed {
             .map_err(|_| not_asked("the claims cannot be written"))?;
         let key = self.key().ok_or_else(|| not_asked("no key may sign yet"))?;
         let now = self.clock.unix_seconds();
-        let audience = want.target.audience.as_deref().unwrap_or(&want.host);
+        let audience = match (&want.target.audience, &*want.target.path) {
+            (Some(audience), _) => audience.to_string(),
+            (None, "/" | "") => want.host.to_string(),
+            // upstreams that share a host must not take each other's assertions
+            (None, path) => format!("{}{path}", want.host),
+        };
         let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
         for (name, value) in [
             ("iss", Value::from(&*self.issuer)),

@@ -73,7 +73,7 @@ async fn a_use_that_the_provider_cannot_serve_is_refused_with_file_and_line() {
             problems.contains(told).then_some(problems)
         });
         assert!(
-            problems.contains("bad.yaml:1"),
+            problems.contains("bad.yaml\",\"line\":"),
             "{credential}: no line of it: {problems}"
         );
         assert_eq!(outcome(&scene.get("bad.org", "/").await), "none");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Stage, bare, get, header_service, outcome, token};
+use super::{Stage, at_once, bare, get, header_service, outcome, token};
 use crate::support::providers::Providers;
 use crate::support::providers::fault::Fault;
 
@@ -100,7 +100,7 @@ async fn h9_a_reload_denies_nothing_and_asks_nothing_again() {
         .api("a", "a.example", "/", json!({ "provider": "idp" }))
         .start();
     let revision = || scene.server.admin("/v1/catalog").json()["revision"].clone();
-    for number in 0..25 {
+    for number in 0..12 {
         let before = revision();
         let other = super::api(
             "other",
@@ -111,10 +111,10 @@ async fn h9_a_reload_denies_nothing_and_asks_nothing_again() {
         scene.server.write_catalog("other.yaml", &other);
         let start = Instant::now();
         while revision() == before {
-            assert_eq!(outcome(&scene.get("a.example", "/").await), "hit");
+            at_once(&scene.get("a.example", "/").await);
             assert!(start.elapsed() < Duration::from_secs(10), "never taken");
         }
-        assert_eq!(outcome(&scene.get("a.example", "/").await), "hit");
+        at_once(&scene.get("a.example", "/").await);
         assert_eq!(
             outcome(&scene.get(&format!("other{number}.example"), "/").await),
             "hit"
@@ -193,7 +193,7 @@ async fn h15_a_warm_check_waits_for_no_poll() {
         let start = Instant::now();
         let answer = scene.get("a.example", "/").await;
         assert_eq!(token(&answer).as_deref(), Some("Bearer headers-1"));
-        assert_eq!(outcome(&answer), "hit");
+        at_once(&answer);
         slowest = slowest.max(start.elapsed());
     }
     assert_eq!(fake.count(), 2);

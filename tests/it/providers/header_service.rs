@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Scene, Stage, allowed, bare, get, header_service, merged, outcome, refused, token};
+use super::{
+    Scene, Stage, allowed, at_once, bare, get, header_service, merged, outcome, refused, token,
+};
 use crate::support::check::{CheckBuilder, headers};
 use crate::support::eventually;
 use crate::support::issuer::Issuer;
@@ -71,8 +73,8 @@ async fn h1_path_and_host_are_those_of_the_address() {
     );
 }
 
-#[test]
-fn h2_an_interval_is_a_duration_in_words() {
+#[tokio::test]
+async fn h2_an_interval_is_a_duration_in_words() {
     let fake = Providers::start();
     let stage = |interval: Value| {
         Stage::new().provider(
@@ -260,7 +262,7 @@ async fn h8_readiness_waits_until_a_service_was_tried() {
     );
     fake.release();
     scene.server.wait_until_ready();
-    assert_eq!(outcome(&scene.get("a.example", "/").await), "hit");
+    at_once(&scene.get("a.example", "/").await);
 }
 
 #[tokio::test]

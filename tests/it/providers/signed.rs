@@ -29,7 +29,7 @@ fn stage(issuer: &Issuer, provider: Value) -> Stage {
     let open = json!({
         "metadata": { "name": "open" },
         "spec": {
-            "title": "open", "hosts": ["open.example", "*.open.example"], "subscription": "none",
+            "title": "open", "hosts": ["open.example", "x.open.example"], "subscription": "none",
             "upstream": { "credential": { "header": null, "scheme": null } },
         },
     });
@@ -126,7 +126,8 @@ async fn an_assertion_says_who_called_and_only_the_upstream_is_its_audience() {
     assert_eq!(
         rest,
         json!({
-            "iss": "https://gw.example", "aud": "api.example", "sub": "alice", "client_id": "shop",
+            "iss": "https://gw.example", "aud": "api.example/orders", "sub": "alice",
+            "idp": issuer.url(), "client_id": "shop",
             "application": "default/shop", "plan": "default/gold", "scope": "a b", "tenant": "t1",
         })
     );
@@ -144,7 +145,7 @@ async fn an_assertion_says_who_called_and_only_the_upstream_is_its_audience() {
         let claims = verified(&scene, value.strip_prefix("Bearer ").unwrap()).claims;
         assert_eq!(
             (&claims["aud"], &claims["sub"]),
-            (&json!(host), &json!(subject))
+            (&json!(format!("{host}/orders")), &json!(subject))
         );
         assert!(seen.insert(value));
     }
@@ -340,6 +341,37 @@ fn keys_that_cannot_sign_are_refused_when_they_are_loaded() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_choose_the_audience_by_its_host() {
+    let (issuer, keys) = (Issuer::start(), SigningKeys::generate(1));
+    let scene = stage(&issuer, signed(&json!([{ "file": "k1" }]), json!({})))
+        .file("k1", &keys.private_pem(Algorithm::Es256))
+        .start();
+    let any = |audience: Value| {
+        super::api(
+            "any",
+            "*.any.example",
+            "/",
+            json!({ "provider": "assert", "audience": audience }),
+        )
+    };
+    scene.server.write_catalog("any.yaml", &any(json!(null)));
+    eventually("the refusal", || {
+        let problems = scene.server.admin("/v1/problems").text();
+        problems.contains("credential.audience").then_some(())
+    });
+    scene
+        .server
+        .write_catalog("any.yaml", &any(json!("https://backend")));
+    let is_there = |answer: &_| token(answer).is_some();
+    let answer = scene
+        .until("the Api", || super::get("x.any.example", "/"), is_there)
+        .await;
+    let value = token(&answer).unwrap();
+    let claims = verified(&scene, value.strip_prefix("Bearer ").unwrap()).claims;
+    assert_eq!(claims["aud"], "https://backend");
+}
+
+#[tokio::test]
 async fn a_decision_header_and_a_claim_that_is_no_text_do_no_harm() {
     let (issuer, keys) = (Issuer::start(), SigningKeys::generate(1));
     let claims = json!({ "claims": { "tenant": "{claims.tenant}" } });
@@ -373,6 +405,9 @@ async fn a_decision_header_and_a_claim_that_is_no_text_do_no_harm() {
     let claims = verified(&scene, &headers(&ok.headers)["x-jwt-assertion"]).claims;
     assert_eq!(
         (&claims["aud"], &claims["tenant"]),
-        (&json!("api.example"), &json!("a\",\"aud\":\"evil\r\n"))
+        (
+            &json!("api.example/orders"),
+            &json!("a\",\"aud\":\"evil\r\n")
+        )
     );
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Stage, auth_provider, client_credentials, merged, outcome, refused, token};
+use super::{Stage, at_once, auth_provider, client_credentials, merged, outcome, refused, token};
 use crate::support::providers::Providers;
-use crate::support::providers::call::Endpoint;
+use crate::support::providers::call::{Call, Endpoint};
 
 #[tokio::test]
 async fn a_required_provider_is_asked_for_known_hosts_before_readiness() {
@@ -37,7 +37,7 @@ async fn a_required_provider_is_asked_for_known_hosts_before_readiness() {
     fake.release();
     scene.server.wait_until_ready();
     for (host, path) in [("one.org", "/"), ("two.org", "/a/b")] {
-        assert_eq!(outcome(&scene.get(host, path).await), "hit", "{host}");
+        at_once(&scene.get(host, path).await);
     }
     assert_eq!(fake.count(), 2);
     assert_eq!(outcome(&scene.get("a.wild.org", "/").await), "waited");
@@ -101,8 +101,8 @@ async fn what_may_not_be_kept_was_tried_as_soon_as_it_was_given() {
     assert!(token(&scene.get("p.org", "/").await).is_some());
 }
 
-#[test]
-fn beyond_loopback_a_check_listener_says_who_may_ask_for_tokens() {
+#[tokio::test]
+async fn beyond_loopback_a_check_listener_says_who_may_ask_for_tokens() {
     let fake = Providers::start();
     let stage = |peers: Value| {
         let listener = json!({ "type": "check", "address": "0.0.0.0:0", "direction": "outbound", "peers": peers });
@@ -232,6 +232,26 @@ fn what_is_wrong_with_a_provider_is_refused_with_its_place() {
         let refused = Stage::new().provider(name, erp(json!({}))).refused();
         assert!(refused.contains("portcullis.yaml:"), "{name:?}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn a_required_provider_follows_its_secret_without_any_check() {
+    let fake = Providers::start();
+    fake.answer_member("expires_in", 1);
+    let required = json!({ "required": true, "client": { "method": "post" } });
+    let scene = Stage::new()
+        .provider("erp", client_credentials(&fake, required))
+        .api("erp", "erp.org", "/", json!({ "provider": "erp" }))
+        .start();
+    std::fs::write(scene.server.folder().join("secret"), "canary-another").unwrap();
+    let is_another = |call: &_| Call::field(call, "client_secret") == Some("canary-another");
+    crate::support::eventually("a call with the new secret", || {
+        (fake.count_of(is_another) > 0).then_some(())
+    });
+    let from = fake.count();
+    fake.wait_for_calls(from + 2);
+    let later = fake.calls();
+    assert!(later[from..].iter().all(is_another), "an old secret again");
 }
 
 #[tokio::test]

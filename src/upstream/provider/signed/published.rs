@@ -18,7 +18,7 @@ const LEEWAY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default)]
 pub struct PublishedKeys(Arc<Mutex<Keys>>);
 
-/// Keys by provider and id.
+/// Keys by provider and thumbprint.
 type Keys = BTreeMap<(Arc<str>, Box<str>), Published>;
 
 #[derive(Debug)]
