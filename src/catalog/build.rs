@@ -133,7 +133,7 @@ fn build_with(
     forms: &Forms,
     known: &Known,
     mut report: Report,
-) -> Result<(Catalog, Vec<Problem>), Report> {
+) -> Result<(Catalog, Vec<Problem>), Box<Report>> {
     let documents = Documents::of(sources, forms);
     let api_ids = ids(
         "api",

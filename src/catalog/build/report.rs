@@ -164,11 +164,11 @@ impl Report {
     }
 
     /// The warnings, where nothing is wrong.
-    pub(super) fn finish(self) -> Result<Vec<Problem>, Self> {
+    pub(super) fn finish(self) -> Result<Vec<Problem>, Box<Self>> {
         if self.at_fault.is_empty() {
             Ok(self.warnings)
         } else {
-            Err(self)
+            Err(Box::new(self))
         }
     }
 

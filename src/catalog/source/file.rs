@@ -190,9 +190,10 @@ fn parse_with_instead(
         let body = parse_document(&yaml)?;
         Ok((body, yaml))
     };
-    let forms = instead.iter().filter_map(|text| parse(text).ok());
+    let parse_last = || parse(instead.last()?).ok();
     match parse(text) {
         Ok((body, yaml)) => {
+            let forms = instead.iter().filter_map(|text| parse(text).ok());
             let invalid = Invalid::Instead(forms.map(|(body, _)| body).collect());
             let document = Document {
                 body,
@@ -202,7 +203,7 @@ fn parse_with_instead(
             (Some(document), None)
         }
         Err(problem) => {
-            let document = forms.last().map(|(body, yaml)| Document {
+            let document = parse_last().map(|(body, yaml)| Document {
                 invalid: Invalid::Instead(Vec::new()),
                 body,
                 yaml,
