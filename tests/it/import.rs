@@ -194,6 +194,52 @@ fn h2_a_bare_number_is_refused_with_its_field() {
 }
 
 #[test]
+fn a_configuration_of_something_else_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, made) = (folder.path().join("input.json"), folder.path().join("made"));
+    let (fiware, filter) = ("FIWARE's filter", "the header-augmenting filter");
+    for (from, content, of) in [
+        ("fiware", "{}", fiware),
+        (
+            "fiware",
+            r#"{ "header_providing_service_path": "/" }"#,
+            fiware,
+        ),
+        (
+            "fiware",
+            r#"{ "kind": "WasmPlugin", "spec": { "pluginConfig": { "a": 1 } } }"#,
+            fiware,
+        ),
+        (
+            "header-filter",
+            r#"{ "general": {}, "endpoints": {} }"#,
+            filter,
+        ),
+        ("header-filter", r#"{ "authType": "ISHARE" }"#, filter),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let paths = [file.to_str().unwrap(), "--write", made.to_str().unwrap()];
+        let output = import(&[&[from], paths.as_slice()].concat());
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{content}: {told}");
+        let expected = format!("this is no configuration of {of}; expected one of `");
+        assert!(told.contains(&expected), "{content}: {told}");
+        assert!(output.stdout.is_empty() && !made.exists());
+    }
+}
+
+#[test]
+fn a_header_filter_without_keys_has_its_defaults_and_the_report_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.json");
+    std::fs::write(&file, "{}").unwrap();
+    let output = import(&["header-filter", file.to_str().unwrap()]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("the filter's defaults count"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_imported_ends_with_78_and_a_wrong_flag_with_64() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("input");

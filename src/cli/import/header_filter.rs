@@ -17,10 +17,14 @@ use crate::problem::Problems;
 const PROVIDER: &str = "header-service";
 const NAMESPACE: &str = "default";
 
+/// What stands where the file tells no address that we could ask.
+const NOWHERE: &str = "http://header-service.invalid";
+
 const CLUSTER: &str = "header_providing_service_cluster";
 const PATH: &str = "header_providing_service_path";
 const AUTHORITY: &str = "header_providing_service_authority";
 const EXPIRY: &str = "header_cache_expiry";
+const KEYS: [&str; 4] = [CLUSTER, PATH, AUTHORITY, EXPIRY];
 
 /// What the command line says.
 #[derive(Debug)]
@@ -43,6 +47,11 @@ pub(super) fn import(
             "it holds several plugin configurations: import each by itself",
         ));
     };
+    if plugin.keys.is_empty() {
+        report.changed("there is no key in it: the filter's defaults count");
+    } else {
+        input.expect_any(plugin, "the header-augmenting filter", &KEYS)?;
+    }
     let own = |key: &str, default: &str| text_of(&input, plugin, key, default);
     let (cluster, path) = (own(CLUSTER, "sidecar")?, own(PATH, "/headers")?);
     let authority = own(AUTHORITY, "sidecar")?;
@@ -56,7 +65,7 @@ pub(super) fn import(
         _ => return Err(input.problem("", format!("`{url}` is no address of a service"))),
     };
     for key in plugin.keys.keys() {
-        if ![CLUSTER, PATH, AUTHORITY, EXPIRY].contains(&key.as_str()) {
+        if !KEYS.contains(&key.as_str()) {
             report.left_out(format!("{}{key}: unknown key", plugin.path));
         }
     }
@@ -124,8 +133,8 @@ fn address(cluster: &str, report: &mut Report) -> String {
             url
         }
         Cluster::Unreachable => {
-            report.remains(format!("providers.{PROVIDER}.url: `{cluster}` is the pod's own and cannot be reached from here: make the header service a service of its own, and write its address (`--url`)"));
-            "http://header-service.invalid".to_owned()
+            report.remains(format!("providers.{PROVIDER}.url: `{cluster}` is the pod's own and cannot be reached from here: make the header service a service of its own; `{NOWHERE}` stands there: fill in its address before you use it (`--url`)"));
+            NOWHERE.to_owned()
         }
     }
 }

@@ -63,6 +63,29 @@ impl Input {
         })
     }
 
+    /// That `plugin` has one of the keys that `what` is made of.
+    ///
+    /// # Errors
+    /// Where it has none of them: it is something else.
+    pub(super) fn expect_any(
+        &self,
+        plugin: &Plugin,
+        what: &str,
+        keys: &[&str],
+    ) -> Result<(), Problems> {
+        if keys.iter().any(|key| plugin.keys.contains_key(*key)) {
+            return Ok(());
+        }
+        let list: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        Err(self.problem(
+            plugin.path.trim_end_matches('.'),
+            format!(
+                "this is no configuration of {what}; expected one of {}",
+                list.join(", ")
+            ),
+        ))
+    }
+
     /// Every plugin configuration in it: that of a ServiceMeshExtension, of a WasmPlugin, of each WASM
     /// filter of an EnvoyFilter, or the file itself.
     ///

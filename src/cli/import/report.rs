@@ -29,9 +29,9 @@ impl Report {
     /// Everything, for people.
     pub(super) fn text(&self, imported: &Imported) -> String {
         let mut text = format!(
-            "imported: {} providers, {} apis\n",
-            imported.providers.len(),
-            imported.apis.len()
+            "imported: {}, {}\n",
+            counted(imported.providers.len(), "provider"),
+            counted(imported.apis.len(), "api")
         );
         for (kind, lines) in [
             ("left out", &self.left_out),
@@ -44,6 +44,11 @@ impl Report {
         }
         text
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn once(lines: &mut Vec<String>, line: String) {

@@ -142,7 +142,7 @@ impl Endpoint {
         let mut or_unknown = |key: &str, unknown: &str| match field(key) {
             Some(value) if !value.is_empty() => value.to_owned(),
             _ => {
-                report.remains(format!("`{name}`: GET /endpoint does not tell {key}; ask FIWARE's GET /auth for it, and write it where `{unknown}` stands"));
+                report.remains(format!("`{name}`: GET /endpoint does not tell {key}; ask FIWARE's GET /auth for it, and fill it in before you use it, wherever `{unknown}` stands"));
                 unknown.to_owned()
             }
         };

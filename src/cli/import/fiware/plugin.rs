@@ -19,6 +19,12 @@ const GENERAL: [&str; 4] = [
     "enableEndpointMatching",
 ];
 
+/// What stands where the file tells no address that we could ask.
+const NOWHERE: &str = "http://auth-provider.invalid";
+
+/// What stands beside them.
+const TOP: [&str; 2] = ["general", "endpoints"];
+
 /// What `general` says, with FIWARE's defaults.
 #[derive(Debug)]
 struct General {
@@ -40,6 +46,8 @@ pub(super) fn import(input: &Input, report: &mut Report) -> Result<Imported, Pro
             "it holds several plugin configurations: import each by itself",
         ));
     };
+    let own = [TOP.as_slice(), &GENERAL].concat();
+    input.expect_any(plugin, "FIWARE's filter", &own)?;
     report_resource(input, report);
     let general = general(plugin, report);
     let endpoints = endpoints(plugin, report);
@@ -117,8 +125,8 @@ fn add_provider(imported: &mut Imported, auth_type: &str, general: &General, rep
             url
         }
         Cluster::Unreachable => {
-            report.remains(format!("providers.{name}.url: `{cluster}` cannot be reached from here; write where that auth-provider is reached"));
-            "http://auth-provider.invalid".to_owned()
+            report.remains(format!("providers.{name}.url: `{cluster}` cannot be reached from here; `{NOWHERE}` stands there: fill in before you use it where that auth-provider is reached"));
+            NOWHERE.to_owned()
         }
     };
     report.changed(format!(
@@ -163,8 +171,7 @@ fn general_keys(plugin: &Plugin, report: &mut Report) -> Map<String, Value> {
             keys.insert(key.clone(), value.clone());
         }
     }
-    let mut known = GENERAL.to_vec();
-    known.extend(["general", "endpoints"]);
+    let known = [TOP.as_slice(), &GENERAL].concat();
     report_unknown(path, &plugin.keys, &known, report);
     keys
 }
