@@ -85,8 +85,8 @@ them. `portcullis check-config` checks both and names what is wrong with file an
 - A key that is not listed here is refused.
 - Durations and sizes have a unit: `400ms`, `30s`, `5m`, `24h`; `256KiB`, `4MiB`.
 - Secrets are never inline: `{ file: /run/secrets/x }` or `{ env: NAME }`.
-- `authenticators`, the catalog and every file that they read reload together, as one revision. \
-Another section that changes needs a restart, and the log says so.
+- `authenticators`, `providers`, the catalog and every file that they read reload together, as one \
+revision. Another section that changes needs a restart, and the log says so.
 - An environment variable overrides a scalar that the file has: \
 `PORTCULLIS__LISTENERS__INBOUND__ADDRESS`.
 - Relative paths start at the folder of the configuration.
