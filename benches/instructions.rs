@@ -30,7 +30,7 @@ use tempfile::TempDir;
 use bed::baseline::Role;
 use bed::callgrind::{self, Callgrind};
 use bed::client::{ClosedLoop, Expected};
-use bed::gate::{self, HEADERS_SET, Others, PROVIDED_HOST, TOKEN_HOST};
+use bed::gate::{self, HEADERS_SET, Others, PROVIDED_HOST, PROVIDED_JWT_HOST, TOKEN_HOST};
 use bed::requests::{browser, encode, of_100_headers};
 use bed::support::issuer::Issuer;
 use bed::support::portcullis::Portcullis;
@@ -52,7 +52,8 @@ const EXPIRED: Duration = Duration::from_secs(3600);
 /// The row of an ordinary check, and the row of the same with a provider's token for the upstream,
 /// which may cost this much more at most.
 const PLAIN: &str = "allow: token seen before";
-const PROVIDED: &str = "allow: token seen before, a provider's token for the upstream";
+const PROVIDED: &str = "allow: token seen before, a provider's token of 64 bytes for the upstream";
+const PROVIDED_JWT: &str = "allow: token seen before, a provider's token of 1 KiB for the upstream";
 const PROVIDED_MOST: f64 = 1.03;
 
 /// What is asked, and how often, to get one row.
@@ -115,8 +116,8 @@ fn measure(issuer: &Issuer, others: Others) -> Vec<Row> {
         ));
     }
     let folder = TempDir::new().unwrap();
-    let providers = Providers::start();
-    let server = gate::with_provider(gate::portcullis(issuer, others), &providers)
+    let (short, long) = (Providers::start(), Providers::start());
+    let server = gate::with_providers(gate::portcullis(issuer, others), &short, &long)
         .under(callgrind::prefix(folder.path()))
         .environment("TOKIO_WORKER_THREADS", "1")
         // under callgrind everything takes some fifty times as long, which is no overload
@@ -172,7 +173,8 @@ fn scenarios(
             allow,
         ),
         first_sight,
-        provided(issuer),
+        provided(issuer, PROVIDED, PROVIDED_HOST),
+        provided(issuer, PROVIDED_JWT, PROVIDED_JWT_HOST),
         Scenario::of("allow: API key", key_request(&gate::key(last)), allow),
         Scenario::of(
             "denial: no credential",
@@ -194,13 +196,13 @@ fn scenarios(
 }
 
 /// The ordinary check again, with a provider's token for the upstream.
-fn provided(issuer: &Issuer) -> Scenario {
+fn provided(issuer: &Issuer, name: &'static str, host: &str) -> Scenario {
     let bearer = format!("Bearer {}", gate::token(issuer).sign());
-    let request = encode(browser(PROVIDED_HOST, Some(("authorization", &bearer))));
+    let request = encode(browser(host, Some(("authorization", &bearer))));
     let allow = Expected::Allow {
         headers: HEADERS_SET + 1,
     };
-    Scenario::of(PROVIDED, request, allow)
+    Scenario::of(name, request, allow)
 }
 
 impl Scenario {

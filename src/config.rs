@@ -28,6 +28,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
 use crate::catalog::build::Known;
+use crate::catalog::model::Direction;
 use crate::config::checks::ChecksConfig;
 use crate::config::findings::Findings;
 use crate::config::locator::Locator;
@@ -134,6 +135,20 @@ impl Config {
         findings.within("telemetry", |findings| self.telemetry.check(findings));
     }
 
+    /// The directions that check listeners serve.
+    fn directions(&self) -> Vec<Direction> {
+        let checks = self
+            .listeners
+            .values()
+            .filter_map(|listener| match listener {
+                ListenerConfig::Check(listener) => Some(listener.rules().direction),
+                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
+                    None
+                }
+            });
+        checks.collect()
+    }
+
     /// What the catalog's documents can name.
     #[must_use]
     pub fn known(&self) -> Known {
@@ -159,6 +174,7 @@ impl Config {
             token_authenticators: tokens.map(|(name, _)| name.as_str().into()).collect(),
             providers: providers.collect(),
             key_places: key_places.collect(),
+            directions: self.directions(),
             authenticators,
             token_subscriptions: token_subscriptions.collect(),
             decision_header: self.checks.decision_header(),

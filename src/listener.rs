@@ -296,7 +296,7 @@ impl CheckListener {
         {
             findings.wrong("peers.any", "must say in words why any peer may ask");
         }
-        if !self.address.is_local() {
+        if !self.address.is_local() && self.peers.is_none() {
             findings.warn(
                 "address",
                 "whoever can connect is answered: let network policy admit Envoy alone",

@@ -51,6 +51,12 @@ impl SigningKey {
         Err(SigningKeyError(unfit(&String::from_utf8_lossy(pem), asked)))
     }
 
+    /// Whether a key can sign with this algorithm here.
+    #[must_use]
+    pub fn can(algorithm: Algorithm) -> bool {
+        jwa(algorithm).is_some()
+    }
+
     /// What it signs with.
     #[must_use]
     pub fn algorithm(&self) -> Jwa {

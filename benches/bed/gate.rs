@@ -11,8 +11,11 @@ use super::support::token::Token;
 
 /// The host of the Api that takes tokens.
 pub(crate) const TOKEN_HOST: &str = "api.example.com";
-/// The host of the same Api whose upstream sees a provider's token.
+/// The hosts of the same Api whose upstream sees a provider's token, short or of the size of a JWT.
 pub(crate) const PROVIDED_HOST: &str = "partner.example.com";
+pub(crate) const PROVIDED_JWT_HOST: &str = "bearer.example.com";
+/// The names of these Apis and of their providers.
+const PROVIDED_APIS: [&str; 2] = ["partner", "bearer"];
 /// The path of its operation, as requests have it.
 pub(crate) const PATH: &str = "/orders/4711?expand=items";
 /// How many headers an allow of it sets.
@@ -58,12 +61,13 @@ pub(crate) fn catalog(issuer: &Issuer, others: Others) -> impl Iterator<Item = (
         let documents: Vec<String> = numbers.map(another).collect();
         (format!("part-{part}.yaml"), documents.join("\n"))
     });
-    let partner = format!("{}\n", api("partner", PROVIDED_HOST));
-    let first = [
-        ("orders.yaml".to_owned(), orders(issuer)),
-        ("partner.yaml".to_owned(), partner),
-    ];
-    first.into_iter().chain(parts)
+    let hosts = [PROVIDED_HOST, PROVIDED_JWT_HOST];
+    let provided = PROVIDED_APIS.into_iter().zip(hosts);
+    let provided =
+        provided.map(|(name, host)| (format!("{name}.yaml"), format!("{}\n", api(name, host))));
+    std::iter::once(("orders.yaml".to_owned(), orders(issuer)))
+        .chain(provided)
+        .chain(parts)
 }
 
 /// A token that is good for [`TOKEN_HOST`]; change its subject to have another one.
@@ -73,24 +77,33 @@ pub(crate) fn token(issuer: &Issuer) -> Token {
     token.scope("orders.read orders.write").expires_in(day)
 }
 
-/// The same server, whose Api of [`PROVIDED_HOST`] asks `providers` for tokens of about 1 KiB.
-pub(crate) fn with_provider(
-    builder: PortcullisBuilder,
-    providers: &Providers,
+/// The same server, whose Api of [`PROVIDED_HOST`] gets tokens of 64 bytes from `short`, and that of
+/// [`PROVIDED_JWT_HOST`] tokens of 1 KiB from `long`.
+pub(crate) fn with_providers(
+    mut builder: PortcullisBuilder,
+    short: &Providers,
+    long: &Providers,
 ) -> PortcullisBuilder {
-    providers.answer_member("access_token", "t".repeat(1024));
-    providers.answer_member("expires_in", 3600);
-    let provider = json!({
-        "type": "clientCredentials", "tokenUrl": providers.token_url(), "required": true,
-        "client": { "id": "gateway", "secret": { "env": "GATEWAY_SECRET" } },
-        "http": { "allowHttp": true },
-    });
-    let mut api = api("partner", PROVIDED_HOST);
-    api["spec"]["upstream"]["credential"] = json!({ "provider": "partner" });
-    builder
-        .environment("GATEWAY_SECRET", "gateway-secret")
-        .set(&["providers", "partner"], provider)
-        .catalog("partner.yaml", &format!("{api}\n"))
+    let hosts = [PROVIDED_HOST, PROVIDED_JWT_HOST];
+    for ((name, host), (providers, bytes)) in PROVIDED_APIS
+        .into_iter()
+        .zip(hosts)
+        .zip([(short, 64), (long, 1024)])
+    {
+        providers.answer_member("access_token", "t".repeat(bytes));
+        providers.answer_member("expires_in", 3600);
+        let provider = json!({
+            "type": "clientCredentials", "tokenUrl": providers.token_url(), "required": true,
+            "client": { "id": "gateway", "secret": { "env": "GATEWAY_SECRET" } },
+            "http": { "allowHttp": true },
+        });
+        let mut api = api(name, host);
+        api["spec"]["upstream"]["credential"] = json!({ "provider": name });
+        builder = builder
+            .set(&["providers", name], provider)
+            .catalog(&format!("{name}.yaml"), &format!("{api}\n"));
+    }
+    builder.environment("GATEWAY_SECRET", "gateway-secret")
 }
 
 fn api(name: &str, host: &str) -> Value {
@@ -116,7 +129,7 @@ fn orders(issuer: &Issuer) -> String {
             "kind": "Application", "metadata": { "name": "shop" },
             "spec": {
                 "clients": [{ "issuer": issuer.url(), "clientId": "shop" }],
-                "subscriptions": [{ "api": "orders", "plan": "gold" }, { "api": "partner", "plan": "gold" }],
+                "subscriptions": [{ "api": "orders", "plan": "gold" }, { "api": "partner", "plan": "gold" }, { "api": "bearer", "plan": "gold" }],
             },
         }),
     ];

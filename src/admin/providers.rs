@@ -56,6 +56,7 @@ fn view(provider: &Provider, tokens: usize) -> Value {
         (Some(_), _, _) => "paused",
         (None, Some(_), _) => "failing",
         (None, None, Some(_)) => "good",
+        (None, None, None) if provider.fixed().is_some() => "always",
         (None, None, None) => "notAsked",
     };
     json!({
@@ -110,6 +111,13 @@ pub(super) async fn evict(
     selection: Result<Query<Selection>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, AdminProblem> {
     let Query(selection) = selection.map_err(|_| unknown_parameter())?;
+    let snapshot = state.snapshots.current();
+    if let Some(provider) = &selection.provider
+        && !snapshot.providers().contains_key(provider.as_str())
+    {
+        let detail = "there is no such provider";
+        return Err(AdminProblem::new(StatusCode::NOT_FOUND, detail));
+    }
     let evicted = state
         .provider_tokens
         .evict(|held| selection.matches(held.provider().0, &held.want().host));

@@ -24,7 +24,7 @@ use crate::catalog::build::application::Credentials;
 use crate::catalog::build::forms::Forms;
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::build::subscription::Subscriptions;
-use crate::catalog::model::{Api, Application, BasePath, Origin, Plan};
+use crate::catalog::model::{Api, Application, BasePath, Direction, Origin, Plan};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::document::{
     ApiDocument, ApplicationDocument, DocumentBody, Metadata, PlanDocument, SubscriptionDocument,
@@ -54,6 +54,8 @@ pub struct Known {
     pub token_authenticators: BTreeSet<Arc<str>>,
     /// The providers, each with what an Api may ask of it.
     pub providers: BTreeMap<Arc<str>, Abilities>,
+    /// The directions that check listeners serve; none where that is not known.
+    pub directions: Vec<Direction>,
     /// The header of the answer that carries the decision id.
     pub decision_header: Option<HeaderName>,
 }

@@ -36,6 +36,9 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
         load_catalog(loaded, Lasting::offline(Clock::system()))
     })?;
     let status = sync.status();
+    for replaced in status.replaced.iter() {
+        print(&format!("warning: {replaced}\n"))?;
+    }
     print(&format!(
         "good: {}, {}, {}; revision {}\n",
         counted(status.apis, "api"),

@@ -27,6 +27,8 @@ use crate::readiness::Readiness;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
 use crate::task::Tasks;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::provider::service::ProviderServices;
+use crate::upstream::token_cache::TokenCache;
 use crate::usage::Recorder;
 
 /// Decide a request without serving. Touches no network unless told to. The exit code is 0 whatever
@@ -57,13 +59,16 @@ pub(super) struct ExplainArgs {
     /// The listener that is asked; left out, the first of type check.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
-    /// Fetch key sets from their issuers.
+    /// Fetch key sets from their issuers, and tokens from providers.
     #[arg(long)]
     online: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
+
+/// What tokens of providers may take, in bytes.
+const MAX_TOKENS: usize = 1024 * 1024;
 
 /// How long the decision may take; nobody waits but the one who asks.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -81,7 +86,10 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let snapshot = runtime.block_on(async {
         let mut lasting = Lasting::offline(clock.clone());
         if args.online {
-            lasting.key_sources = KeySources::online(Tasks::new(), Readiness::new());
+            let (tasks, tokens) = (Tasks::new(), TokenCache::new(MAX_TOKENS));
+            lasting.key_sources = KeySources::online(tasks.clone(), Readiness::new());
+            let metrics = Metrics::new(clock.now());
+            lasting.providers = ProviderServices::online(tasks, tokens, clock.clone(), metrics);
         }
         let (_sync, snapshot) = load_catalog(loaded, lasting)?;
         anyhow::Ok(snapshot)
@@ -97,7 +105,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     };
     let (answer, stages) = listen(|| runtime.block_on(checker.check(&snapshot, message, &asking)));
     let record = collected.take().context("the decision left no record")?;
-    let answer = check_response_to_json(answer.0.message())?;
+    let mut answer = check_response_to_json(answer.0.message())?;
+    redact(&mut answer, &stages);
     let report = json!({
         "stages": stages,
         "decision": record.verdict.name(),
@@ -113,6 +122,22 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         print(&format!("{report:#}\n"))
     } else {
         print(&text(&stages, &report)?)
+    }
+}
+
+/// Takes what providers gave out of the answer: this is read by people, and pasted.
+fn redact(answer: &mut Value, stages: &[Told]) {
+    let provided = stages.iter().filter(|told| told.stage == "provide");
+    let names = provided.filter_map(|told| told.fields.get("headers")?.as_str());
+    let names: Vec<&str> = names.flat_map(|names| names.split(", ")).collect();
+    let headers = answer.pointer_mut("/okResponse/headers");
+    for header in headers.and_then(Value::as_array_mut).into_iter().flatten() {
+        let header = header.get_mut("header").and_then(Value::as_object_mut);
+        let Some(header) = header else { continue };
+        let name = header.get("key").and_then(Value::as_str);
+        if name.is_some_and(|name| names.contains(&name)) {
+            header.insert("value".to_owned(), "redacted".into());
+        }
     }
 }
 

@@ -111,7 +111,7 @@ impl HttpConfig {
             Ok(url) if url.scheme() == "http" && self.allow_http => {}
             Ok(_) => findings.wrong(
                 path,
-                "must be https, or `http.allowHttp: true` must say why not",
+                "must be https; `http.allowHttp: true` lets it be http, for tests and private networks",
             ),
         }
     }

@@ -29,7 +29,9 @@ pub struct PreparedCredential {
     rule: CredentialRule,
     prefix: [u8; 16],
     /// A bit for each length of a name that is removed: most headers of a client can be told from it.
-    lengths: u128,
+    lengths: u64,
+    /// Whether the provider names its headers itself.
+    names_headers: bool,
     /// The flights to the server that it asks.
     fetches: Fetches<Held>,
     /// The keys of the hosts that the Api names, where they do not depend on who calls.
@@ -57,6 +59,7 @@ impl PreparedCredential {
                 .removed
                 .iter()
                 .fold(0, |lengths, name| lengths | bit(name.as_str().len())),
+            names_headers: rule.target.header.is_none() && provider.fixed().is_none(),
             prefix: provider.prefix(&rule.target),
             fetches: provider.service().fetches(&rule.target),
             provider,
@@ -106,11 +109,17 @@ impl PreparedCredential {
     /// sets, or, where the provider names its headers itself, one that it gave before. The plain
     /// spellings of the configuration's are removed from every request.
     #[must_use]
+    #[inline]
     pub fn owns(&self, sent: &[u8]) -> bool {
-        let mixed = self.lengths & bit(sent.len()) != 0 && sent.contains(&b'_');
+        if self.lengths & bit(sent.len()) != 0 && self.is_mixed_spelling(sent) {
+            return true;
+        }
+        self.names_headers && self.provider.service().gave(sent)
+    }
+
+    fn is_mixed_spelling(&self, sent: &[u8]) -> bool {
         let mut removed = self.rule.removed.iter();
-        mixed && removed.any(|name| is_spelling(sent, name.as_str().as_bytes()))
-            || self.target().header.is_none() && self.provider.service().gave(sent)
+        sent.contains(&b'_') && removed.any(|name| is_spelling(sent, name.as_str().as_bytes()))
     }
 
     fn target(&self) -> &Arc<Target> {
@@ -229,9 +238,9 @@ impl PreparedCredential {
     }
 }
 
-/// The bit for names of `length` bytes; those beyond 127 share one.
-const fn bit(length: usize) -> u128 {
-    1 << if length < 127 { length } else { 127 }
+/// The bit for names of `length` bytes; some lengths share one.
+const fn bit(length: usize) -> u64 {
+    1 << (length % 64)
 }
 
 /// Waits for the end of a flight, or `until`.
@@ -294,11 +303,7 @@ pub(super) async fn provide<'s>(
             Ok(outcome) | Err((outcome, _)) => *outcome,
         };
         credential.provider.service().count(outcome);
-        explain(
-            credential,
-            outcome,
-            met.as_ref().err().map(|(_, why)| &**why),
-        );
+        explain(credential, outcome, &obtained);
         worst = worst.max(Some(outcome));
         if let Err((outcome, why)) = met {
             let fault = Fault::new(FaultReason::DependencyUnavailable, why);
@@ -366,14 +371,24 @@ impl PreparedCredential {
     }
 }
 
-/// Tells `explain` how a need was met: never by what.
-fn explain(credential: &PreparedCredential, outcome: TokenOutcome, why: Option<&str>) {
+/// Tells `explain` how a need was met: by which headers, never by what they hold.
+fn explain(credential: &PreparedCredential, outcome: TokenOutcome, obtained: &Obtained<'_>) {
+    if !tracing::enabled!(target: "portcullis::explain", tracing::Level::TRACE) {
+        return;
+    }
+    let (headers, why) = match obtained {
+        Obtained::Fixed(headers) => (*headers, None),
+        Obtained::Held(held, _) => (held.headers(), None),
+        Obtained::Absent => (&[][..], Some("it has nothing for this upstream")),
+        Obtained::Failed(why) => (&[][..], Some(&**why)),
+    };
     tracing::trace!(
         target: "portcullis::explain",
         stage = "provide",
         found = outcome.name(),
         provider = &**credential.provider.name(),
         kind = credential.provider.type_name(),
+        headers = super::listed(headers.iter().map(|header| header.name().as_str())),
         detail = why,
     );
 }

@@ -2,7 +2,8 @@
 //! with headers and how long they last.
 //!
 //! Providers are the operator's: an Api only names one. What a provider gave is kept in the one
-//! [`crate::upstream::token_cache`] and fetched by [`crate::fetch`], never by a check.
+//! [`crate::upstream::token_cache`] and fetched by [`crate::fetch`], never by a check; only what we
+//! sign ourselves is made by the check that needs it.
 //
 // INVARIANT: what was given for one host, path, audience, scope or caller is never given for
 // another. INVARIANT: no value of a header, token, key or assertion reaches a log, an error or `Debug`.
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::authorization::Permit;
+use crate::catalog::model::HostPattern;
 use crate::check::request::DownstreamRequest;
 use crate::fetch::{FailureKind, FetchError};
 use crate::header::HeaderName;
@@ -137,7 +139,7 @@ pub struct Abilities {
     pub only_audience: bool,
     /// Which token addresses the Api may name; none where it may name none.
     pub token_urls: Option<token_urls::TokenUrls>,
-    /// Whether the Api must name the party, and may not.
+    /// Who names the party.
     pub party: PartyRule,
     /// Whether the provider knows whom to ask where the Api names no audience and address.
     pub has_audience: bool,
@@ -145,6 +147,12 @@ pub struct Abilities {
     pub has_token_url: bool,
     /// The headers that it may set, as far as they are known.
     pub headers: Vec<HeaderName>,
+    /// Whether a token may be used beyond its end.
+    pub may_be_stale: bool,
+    /// Whether it needs to know who calls.
+    pub needs_caller: bool,
+    /// The hosts that it gives anything for; none where it does for all.
+    pub hosts: Option<Vec<HostPattern>>,
 }
 
 /// Who names the party that a token is for.
@@ -263,7 +271,15 @@ impl Provider {
     /// Whether what it gives depends on the host that it is for.
     #[must_use]
     pub fn is_per_host(&self) -> bool {
-        !matches!(self.kind, Kind::HeaderService(_))
+        match &self.kind {
+            Kind::HeaderService(_) => false,
+            Kind::ClientCredentials(_)
+            | Kind::Exchange(_)
+            | Kind::Ishare(_)
+            | Kind::AuthProvider(_)
+            | Kind::Signed(_)
+            | Kind::Fixed(_) => true,
+        }
     }
 
     /// Whether what it gives depends on who calls.

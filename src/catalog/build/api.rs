@@ -57,16 +57,23 @@ fn read(
         findings.wrong("operations", "an api without operations denies everything; name operations, or write `unmatchedOperation: allow`");
     }
     let operations = operations(spec, known, findings);
+    let direction = match spec.direction {
+        DirectionDocument::Inbound => Direction::Inbound,
+        DirectionDocument::Outbound => Direction::Outbound,
+    };
+    if !known.directions.is_empty() && !known.directions.contains(&direction) {
+        findings.warn(
+            "direction",
+            "no listener of type check serves this direction: nobody will ask about this api",
+        );
+    }
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
         id: ApiId::new(&document.metadata.namespace, &document.metadata.name),
         title: spec.title.as_str().into(),
         version: spec.version.as_str().into(),
         context: spec.context.as_deref().map(Into::into),
-        direction: match spec.direction {
-            DirectionDocument::Inbound => Direction::Inbound,
-            DirectionDocument::Outbound => Direction::Outbound,
-        },
+        direction,
         hosts,
         base_path: base_path?,
         precedence: spec.precedence,

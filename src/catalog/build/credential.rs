@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use url::Url;
 
+use crate::authentication::ANONYMOUS;
 use crate::catalog::build::Known;
-use crate::catalog::model::{BasePath, CredentialRule, OnAbsent, OnFailure};
+use crate::catalog::model::{BasePath, CredentialRule, HostPattern, OnAbsent, OnFailure};
 use crate::catalog::source::choice::{OnAbsentDocument, OnFailureDocument};
 use crate::catalog::source::document::{ApiSpec, CredentialDocument};
 use crate::config::findings::Findings;
@@ -43,6 +44,7 @@ pub(super) fn read(
             if abilities.only_audience && document.audience.is_none() && !names_hosts {
                 findings.wrong("audience", "is needed where `hosts` has a `*`: what a client writes into the host must not say for whom an assertion is");
             }
+            warn(spec, document, abilities, findings);
             rule(Arc::clone(name), document, abilities, base_path, findings)
         });
         rules.extend(rule);
@@ -58,6 +60,38 @@ fn unknown(name: &str, known: &Known) -> String {
         names.join(", ")
     };
     format!("there is no provider `{name}` in the configuration; there are {names}")
+}
+
+/// Warns of what is allowed and refuses requests that were meant to pass.
+fn warn(
+    spec: &ApiSpec,
+    document: &CredentialDocument,
+    abilities: &Abilities,
+    findings: &mut Findings,
+) {
+    if document.on_failure == OnFailureDocument::Stale && !abilities.may_be_stale {
+        findings.warn(
+            "onFailure",
+            "`stale` is as `deny` while `cache.maxStale` of the provider is not set",
+        );
+    }
+    if abilities.needs_caller && spec.authenticators.iter().any(|name| name == ANONYMOUS) {
+        findings.warn(
+            "provider",
+            "it needs to know who calls: anonymous callers will be refused",
+        );
+    }
+    for host in &spec.hosts {
+        if let (Some(served), Ok(HostPattern::Exact(host))) =
+            (&abilities.hosts, HostPattern::parse(host))
+            && !served.iter().any(|pattern| pattern.matches(&host))
+        {
+            findings.warn(
+                "provider",
+                format!("its `hosts` do not have `{host}`: it gives nothing there"),
+            );
+        }
+    }
 }
 
 /// Finds callers that bring no token which could be exchanged.

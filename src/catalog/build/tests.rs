@@ -16,6 +16,7 @@ fn known() -> Known {
         ]),
         token_subscriptions: BTreeSet::from(["portal".into()]),
         key_places: BTreeMap::new(),
+        directions: Vec::new(),
         token_authenticators: BTreeSet::from(["partners".into(), "portal".into()]),
         providers: BTreeMap::new(),
         decision_header: Some(header("x-decision-id")),

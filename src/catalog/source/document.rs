@@ -299,7 +299,7 @@ pub struct CredentialDocument {
     /// The party that the token is for, where the provider names none.
     #[serde(default)]
     pub party: Option<String>,
-    /// The grant that it is asked by, where the provider asks by `client_credentials`.
+    /// The grant that it is asked by, for providers of type `ishare`.
     #[serde(default)]
     pub grant_type: Option<String>,
     /// The header that a token is put into: `authorization`. Not for providers that give whole headers.

@@ -125,6 +125,16 @@ impl ProviderConfig {
     /// What an Api may ask of it.
     #[must_use]
     pub fn abilities(&self) -> Abilities {
+        let (_, cache) = self.common();
+        let may_be_stale = cache.max_stale.is_some_and(|most| !most.0.is_zero());
+        let abilities = self.own_abilities();
+        Abilities {
+            may_be_stale,
+            ..abilities
+        }
+    }
+
+    fn own_abilities(&self) -> Abilities {
         let token = Abilities {
             gives_token: true,
             takes_audience: true,
@@ -146,6 +156,8 @@ impl ProviderConfig {
             },
             Self::HeaderService(config) => Abilities {
                 headers: names(&config.headers),
+                needs_caller: config.url.contains('{'),
+                hosts: Some(config.host_patterns()),
                 ..Abilities::default()
             },
             Self::Static(config) => Abilities {

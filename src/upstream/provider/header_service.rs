@@ -125,6 +125,14 @@ impl HeaderServiceConfig {
         check_names("headers", &self.headers, findings);
     }
 
+    /// The hosts that its headers are for.
+    pub(super) fn host_patterns(&self) -> Vec<HostPattern> {
+        let hosts = self.hosts.iter();
+        hosts
+            .filter_map(|host| HostPattern::parse(host).ok())
+            .collect()
+    }
+
     /// How long its headers are used: three intervals, where nothing says less.
     pub(super) fn policy(&self, cache: CacheConfig) -> CachePolicy {
         let most = cache
@@ -149,13 +157,10 @@ impl HeaderServiceConfig {
             }
             Address::ForAll(url)
         };
-        let hosts = self.hosts.iter();
         let authority = self.authority.as_deref();
         Some(HeaderService {
             address,
-            hosts: hosts
-                .filter_map(|host| HostPattern::parse(host).ok())
-                .collect(),
+            hosts: self.host_patterns(),
             authority: authority.and_then(|text| HeaderValue::from_str(text).ok()),
             interval: self.interval.0,
             server: Server::build(&self.http, context)?,

@@ -193,6 +193,15 @@ impl IshareConfig {
         ] {
             check_text(path, text, findings);
         }
+        if self
+            .algorithm
+            .is_some_and(|algorithm| !SigningKey::can(algorithm))
+        {
+            findings.wrong(
+                "algorithm",
+                "we cannot sign with it; use RS256 unless the identity provider says otherwise",
+            );
+        }
         if let Some(url) = &self.token_url {
             self.http.check_address("tokenUrl", url, findings);
         }
@@ -209,7 +218,7 @@ impl IshareConfig {
                 Ok(_) if pattern.starts_with("http:") && !self.http.allow_http => {
                     findings.wrong(
                         &path,
-                        "must be https, or `http.allowHttp: true` must say why not",
+                        "must be https; `http.allowHttp: true` lets it be http, for tests and private networks",
                     );
                 }
                 Ok(_) => {}

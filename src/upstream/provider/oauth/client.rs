@@ -80,6 +80,15 @@ impl ClientConfig {
             }
             (Some(_), None) | (None, Some(_)) | (None, None) => {}
         }
+        if self
+            .algorithm
+            .is_some_and(|algorithm| !SigningKey::can(algorithm))
+        {
+            findings.wrong(
+                "algorithm",
+                "we cannot sign with it; use RS256, PS256, ES256 or EdDSA",
+            );
+        }
         if self.method.is_some() && self.secret.is_none() {
             findings.wrong("method", "is for `secret` alone");
         }
