@@ -62,7 +62,8 @@ impl PublishedKeys {
             name.is_none_or(|name| **provider == *name)
                 && entry.until.is_none_or(|until| now < until)
         });
-        let keys: Vec<&Jwk> = keys.map(|(_, entry)| &entry.key).collect();
+        let mut keys: Vec<&Jwk> = keys.map(|(_, entry)| &entry.key).collect();
+        keys.sort_by(|a, b| a.common.key_id.cmp(&b.common.key_id));
         (name.is_none() || !keys.is_empty()).then(|| json!({ "keys": keys }))
     }
 
