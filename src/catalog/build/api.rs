@@ -57,16 +57,7 @@ fn read(
         findings.wrong("operations", "an api without operations denies everything; name operations, or write `unmatchedOperation: allow`");
     }
     let operations = operations(spec, known, findings);
-    let direction = match spec.direction {
-        DirectionDocument::Inbound => Direction::Inbound,
-        DirectionDocument::Outbound => Direction::Outbound,
-    };
-    if !known.directions.is_empty() && !known.directions.contains(&direction) {
-        findings.warn(
-            "direction",
-            "no listener of type check serves this direction: nobody will ask about this api",
-        );
-    }
+    let direction = direction(spec, known, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
         id: ApiId::new(&document.metadata.namespace, &document.metadata.name),
@@ -99,6 +90,21 @@ fn read(
         upstream,
         origin: origin(site),
     })
+}
+
+/// Which listeners serve it; warns where there is none.
+fn direction(spec: &ApiSpec, known: &Known, findings: &mut Findings) -> Direction {
+    let direction = match spec.direction {
+        DirectionDocument::Inbound => Direction::Inbound,
+        DirectionDocument::Outbound => Direction::Outbound,
+    };
+    if !known.directions.is_empty() && !known.directions.contains(&direction) {
+        findings.warn(
+            "direction",
+            "no listener of type check serves this direction: nobody will ask about this api",
+        );
+    }
+    direction
 }
 
 fn check_texts(spec: &ApiSpec, findings: &mut Findings) {
