@@ -98,7 +98,7 @@ pub async fn augment<'s>(
     until: impl Fn() -> Instant,
 ) -> Result<Grant<'s>, Stop> {
     let mut mutations = headers::mutate(route, request, &permit)?;
-    let token = if route.credentials().is_empty() {
+    let token = if route.api.upstream.credentials.is_empty() {
         None
     } else {
         provide(route, request, &permit, &mut mutations, &until).await?

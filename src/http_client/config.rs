@@ -87,6 +87,13 @@ impl HttpConfig {
         {
             findings.wrong("proxy", "must be an address with http or https");
         }
+        let is_secret = |proxy: &Url| !proxy.username().is_empty() || proxy.password().is_some();
+        if self.proxy.as_ref().is_some_and(is_secret) {
+            findings.wrong(
+                "proxy",
+                "must have no user name and password: secrets are never inline",
+            );
+        }
         if self.allow_http {
             findings.warn(
                 "allowHttp",

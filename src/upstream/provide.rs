@@ -295,6 +295,11 @@ pub(super) async fn provide<'s>(
     mutations: &mut Mutations<'s>,
     until: &impl Fn() -> std::time::Instant,
 ) -> Result<Option<TokenOutcome>, Fault> {
+    if route.credentials().len() != route.api.upstream.credentials.len() {
+        // the load refuses an Api whose provider is not there; without one nothing passes
+        let why = "a provider of the api is not there";
+        return Err(Fault::new(FaultReason::Internal, why).with_token(TokenOutcome::Failed));
+    }
     let mut worst = None;
     for credential in route.credentials() {
         let obtained = credential.obtain(route, request, permit, until).await;

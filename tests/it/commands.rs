@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::gate::{APIS, SHOP_KEY, applications};
+use crate::support::providers::Providers;
 use crate::support::signing::{Algorithm, SigningKeys, key_digest};
 
 fn run(arguments: &[&str], input: &str) -> Output {
@@ -429,5 +430,73 @@ fn check_config_tells_what_the_catalog_warns_of() {
     assert!(
         told.contains("good: 1 api, 1 application, 1 plan;"),
         "{told}"
+    );
+}
+
+#[test]
+fn explain_asks_a_provider_where_it_may_and_never_tells_what_it_gave() {
+    let fake = Providers::start();
+    fake.answer_member("access_token", "canary-token");
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("catalog")).unwrap();
+    write("secret", "canary-secret");
+    let config = json!({
+        "listeners": { "out": { "type": "check", "address": "127.0.0.1:0", "direction": "outbound" } },
+        "providers": {
+            "partner": {
+                "type": "clientCredentials", "tokenUrl": fake.token_url(), "http": { "allowHttp": true },
+                "client": { "id": "gw", "secret": { "file": "secret" } },
+            },
+            "fixed": { "type": "static", "headers": { "x-key": { "file": "secret" } } },
+        },
+        "catalog": { "sources": [{ "name": "main", "type": "file", "path": "catalog" }] },
+    });
+    write("portcullis.yaml", &config.to_string());
+    let api = json!({
+        "kind": "Api", "metadata": { "name": "partner" },
+        "spec": {
+            "title": "partner", "version": "1", "direction": "outbound", "hosts": ["partner.example"],
+            "authenticators": ["anonymous"], "subscription": "none", "unmatchedOperation": "allow",
+            "upstream": { "credential": [{ "provider": "partner" }, { "provider": "fixed" }] },
+        },
+    });
+    write("catalog/all.yaml", &api.to_string());
+    let config = folder.path().join("portcullis.yaml").display().to_string();
+    let explain = |extra: &[&str]| -> Value {
+        let asked = [
+            "explain",
+            "--json",
+            "--config",
+            &config,
+            "--host",
+            "partner.example",
+        ];
+        let output = run(&[&asked[..], &["--path", "/"], extra].concat(), "");
+        let told = text(&output.stdout);
+        assert!(
+            !told.contains("canary") && !text(&output.stderr).contains("canary"),
+            "{told}"
+        );
+        serde_json::from_str(&told).unwrap()
+    };
+    assert_eq!(explain(&[])["reason"], "dependency_unavailable");
+    assert_eq!(fake.count(), 0);
+    let online = explain(&["--online"]);
+    assert_eq!((&online["decision"], fake.count()), (&json!("allow"), 1));
+    let headers = online["answer"]["okResponse"]["headers"]
+        .as_array()
+        .unwrap();
+    let told: Vec<_> = headers
+        .iter()
+        .map(|one| (&one["header"]["key"], &one["header"]["value"]))
+        .collect();
+    let redacted = json!("redacted");
+    assert_eq!(
+        told,
+        [
+            (&json!("authorization"), &redacted),
+            (&json!("x-key"), &redacted)
+        ]
     );
 }

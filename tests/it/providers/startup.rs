@@ -193,6 +193,10 @@ fn what_is_wrong_with_a_provider_is_refused_with_its_place() {
             "providers.x.http.proxy",
         ),
         (
+            erp(json!({ "http": { "proxy": "http://user:canary@p" } })),
+            "providers.x.http.proxy",
+        ),
+        (
             erp(json!({ "cache": { "maxLifetime": "0s" } })),
             "providers.x.cache.maxLifetime",
         ),
