@@ -7,18 +7,17 @@
 
 mod build;
 mod check;
-mod claims;
 pub mod config;
-mod unverified;
+pub(super) mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::authentication::algorithm::Algorithm;
+use crate::authentication::claims::{ClaimError, ClaimRules};
 use crate::authentication::credential::{CredentialPlace, Found};
 use crate::authentication::failures::FailureBudget;
-use crate::authentication::jwt::claims::ClaimRules;
 use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
 use crate::authentication::key_set::{KeySet, NoKey};
@@ -73,32 +72,22 @@ enum JwtError {
     Signature,
     #[error("too many signatures from this source did not hold: this one was not looked at")]
     TooManyFailures,
-    #[error("the token has expired")]
-    Expired,
-    #[error("the token's `{0}` lies in the future")]
-    NotYetValid(&'static str),
-    #[error("the token is for another audience")]
-    Audience,
-    #[error("claim `{0}` is {1}")]
-    Claim(Box<str>, &'static str),
+    #[error(transparent)]
+    Claims(#[from] ClaimError),
 }
 
 /// The one place that says what becomes of each error.
 impl From<JwtError> for Stop {
     fn from(error: JwtError) -> Self {
-        let reason = match error {
+        let reason = match &error {
             JwtError::KeysUnavailable(error) => {
                 return Fault::new(FaultReason::DependencyUnavailable, error.to_string()).into();
             }
-            JwtError::Header(_) | JwtError::Algorithm(_) | JwtError::Claim(..) => {
-                Reason::CredentialInvalid
-            }
+            JwtError::Header(_) | JwtError::Algorithm(_) => Reason::CredentialInvalid,
             JwtError::KeyUnknown | JwtError::KeyNotNamed => Reason::KeyUnknown,
             JwtError::Signature => Reason::SignatureInvalid,
             JwtError::TooManyFailures => Reason::RateLimited,
-            JwtError::Expired => Reason::TokenExpired,
-            JwtError::NotYetValid(_) => Reason::TokenNotYetValid,
-            JwtError::Audience => Reason::AudienceMismatch,
+            JwtError::Claims(error) => error.reason(),
         };
         Denial::new(reason, error.to_string()).into()
     }
@@ -147,7 +136,8 @@ impl JwtAuthenticator {
             let timely = self
                 .rules
                 .judge_times(seen.times, self.clock.unix_seconds());
-            return self.outcome(timely.map(|()| Arc::clone(&seen.identity)));
+            let identity = timely.map(|()| Arc::clone(&seen.identity));
+            return self.outcome(identity.map_err(JwtError::Claims));
         }
         let token = match UnverifiedToken::parse(text) {
             Ok(token) => token,
@@ -212,7 +202,7 @@ impl JwtAuthenticator {
         let times = Times::read(&claims)?;
         let timely = self.rules.judge_times(times, self.clock.unix_seconds());
         match (timely, self.rules.identify(claims, times)) {
-            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error.into()),
             (timely, Ok(identity)) => {
                 // also where it has expired: the next time, that is told without its signature
                 let identity = Arc::new(identity);
@@ -223,7 +213,7 @@ impl JwtAuthenticator {
                     keys: replaceable.then(|| Arc::downgrade(&keys)),
                 };
                 self.seen.remember(text, found);
-                timely.map(|()| identity)
+                timely.map(|()| identity).map_err(JwtError::Claims)
             }
         }
     }

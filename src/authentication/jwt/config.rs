@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::config::CredentialPlaceConfig;
+use crate::authentication::claims::rules::RulesConfig;
+use crate::authentication::principal::SubscriptionSource;
 use crate::config::value::{ByteSize, HumanDuration, SecretSource};
 
 pub(super) const DEFAULT_REFRESH_INTERVAL: HumanDuration =
@@ -117,6 +119,17 @@ pub enum SubscriptionsConfig {
     TokenThenCatalog,
 }
 
+impl SubscriptionsConfig {
+    /// The same for a principal.
+    pub(in crate::authentication) fn source(self) -> SubscriptionSource {
+        match self {
+            Self::Catalog => SubscriptionSource::Catalog,
+            Self::Token => SubscriptionSource::Token,
+            Self::TokenThenCatalog => SubscriptionSource::TokenThenCatalog,
+        }
+    }
+}
+
 /// Which claims say what: names, or dotted paths into objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -148,6 +161,18 @@ fn bearer() -> Vec<CredentialPlaceConfig> {
 }
 
 impl JwtConfig {
+    /// What is asked of claims, as far as it is asked of tokens of every kind.
+    pub(super) fn rules(&self) -> RulesConfig<'_> {
+        RulesConfig {
+            issuer: &self.issuer,
+            audiences: self.audiences.as_deref(),
+            audience: self.audience,
+            claims: &self.claims,
+            leeway: self.leeway,
+            subscriptions: self.subscriptions,
+        }
+    }
+
     /// The tokens of `issuer` for one of `audiences`, and all else as it is where it is left out.
     #[must_use]
     pub fn new(issuer: String, audiences: Vec<String>) -> Self {
