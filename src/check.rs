@@ -129,7 +129,7 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Result<Grant<'s>, Stop> {
-        let caller = authenticate(route, request).await?;
+        let caller = authenticate(route, request, || asking.until()).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
         augment(route, request, permit, || asking.until()).await
     }

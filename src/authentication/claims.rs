@@ -132,11 +132,16 @@ impl AudienceRule {
 impl Times {
     /// Reads them; a token without `exp` is refused.
     pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
-        let Some(expires) = date(claims, "exp")? else {
+        if !claims.contains_key("exp") {
             return Err(ClaimError::Claim("exp".into(), "missing"));
-        };
+        }
+        Self::read_open(claims)
+    }
+
+    /// Reads them; a token without `exp` has no end of its own (RFC 7662 section 2.2).
+    pub(super) fn read_open(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
         Ok(Self {
-            expires,
+            expires: date(claims, "exp")?.unwrap_or(i64::MAX),
             not_before: date(claims, "nbf")?,
             issued: date(claims, "iat")?,
         })

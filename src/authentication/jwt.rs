@@ -8,7 +8,6 @@
 mod build;
 mod check;
 pub mod config;
-pub(super) mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,16 +15,16 @@ use std::time::Instant;
 
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::claims::{ClaimError, ClaimRules};
-use crate::authentication::credential::{CredentialPlace, Found};
+use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
-use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
 use crate::authentication::key_set::{KeySet, NoKey};
 use crate::authentication::principal::{
     ClientIdentity, Identity, Method, Principal, SubscriptionSource,
 };
+use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
-use crate::authentication::{Challenge, Outcome};
+use crate::authentication::{Challenge, Outcome, presented};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::{DownstreamRequest, PeerAddress};
 use crate::clock::Clock;
@@ -114,24 +113,12 @@ impl JwtAuthenticator {
 
     /// Verifies the token of `request`, if it has one of this issuer's.
     pub async fn authenticate(&self, request: &DownstreamRequest) -> Outcome<'_> {
-        let credential = match CredentialPlace::find(&self.places, request) {
-            Found::Absent => return Outcome::Absent,
-            Found::One(credential) => credential,
-            Found::Ambiguous(why) => {
-                return Outcome::Stopped(Denial::new(Reason::CredentialInvalid, why).into());
-            }
+        let credential = match presented(&self.places, self.max_token, request) {
+            Ok(credential) => credential,
+            Err(outcome) => return outcome,
         };
+        let text = credential.single().unwrap_or_default();
         let not_mine = |reason, why: &'static str| Outcome::NotMine(Denial::new(reason, why));
-        let Some(text) = credential.single() else {
-            return not_mine(
-                Reason::CredentialInvalid,
-                "user name and password, no token",
-            );
-        };
-        // before anything is computed over it
-        if text.len() > self.max_token {
-            return not_mine(Reason::CredentialInvalid, "it is longer than tokens may be");
-        }
         if let Some(seen) = self.seen.find(text).filter(|seen| self.still_holds(seen)) {
             let timely = self
                 .rules
@@ -211,8 +198,9 @@ impl JwtAuthenticator {
                     identity: Arc::clone(&identity),
                     times,
                     keys: replaceable.then(|| Arc::downgrade(&keys)),
+                    until: None,
                 };
-                self.seen.remember(text, found);
+                self.seen.remember(text, Arc::new(found));
                 timely.map(|()| identity).map_err(JwtError::Claims)
             }
         }

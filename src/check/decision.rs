@@ -188,6 +188,8 @@ pub enum Reason {
     TokenNotYetValid,
     /// The token's `exp` has passed; said only after the signature held.
     TokenExpired,
+    /// The issuer says that the token is not active: it has ended, was revoked, or never was.
+    TokenInactive,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -198,7 +200,7 @@ pub enum Reason {
     SubscriptionInactive,
     /// The caller lacks a scope that the operation needs.
     ScopeInsufficient,
-    /// Too many signatures from the caller's address did not hold; a new token is not looked at.
+    /// Too many tokens from the caller's address did not hold; a new one is not looked at.
     RateLimited,
 }
 
@@ -256,7 +258,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -268,6 +270,7 @@ impl Reason {
         Self::KeyUnknown,
         Self::TokenNotYetValid,
         Self::TokenExpired,
+        Self::TokenInactive,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -312,6 +315,7 @@ impl Reason {
                 title: "The token has expired",
                 ..unauthenticated("token_expired")
             },
+            Self::TokenInactive => unauthenticated("token_inactive"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),

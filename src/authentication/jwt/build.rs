@@ -7,7 +7,6 @@ use std::time::Duration;
 use url::Url;
 
 use super::config::{DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig};
-use super::unverified::TokenTypes;
 use super::{JwtAuthenticator, Keys};
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::claims::rules::{DEFAULT_MAX_TOKEN, whole_seconds};
@@ -15,6 +14,7 @@ use crate::authentication::claims::{ClaimPath, ClaimRules};
 use crate::authentication::config::{BuildContext, build_places};
 use crate::authentication::key_refresh::{KeyPlace, KeySourceConfig};
 use crate::authentication::key_set::{KeySet, KeySetError, MAX_BYTES};
+use crate::authentication::unverified::TokenTypes;
 use crate::config::findings::Findings;
 use crate::config::value::HumanDuration;
 use crate::http_client::Schemes;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::authentication::algorithm::Algorithm;
-use crate::authentication::config::CredentialPlaceConfig;
 use crate::authentication::claims::rules::RulesConfig;
+use crate::authentication::config::CredentialPlaceConfig;
 use crate::authentication::principal::SubscriptionSource;
 use crate::config::value::{ByteSize, HumanDuration, SecretSource};
 
@@ -152,7 +152,8 @@ pub struct ClaimsConfig {
     pub application: Option<String>,
 }
 
-fn bearer() -> Vec<CredentialPlaceConfig> {
+/// `authorization: Bearer …`.
+pub(in crate::authentication) fn bearer() -> Vec<CredentialPlaceConfig> {
     vec![CredentialPlaceConfig {
         header: Some("authorization".to_owned()),
         scheme: Some("Bearer".to_owned()),
