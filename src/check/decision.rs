@@ -63,6 +63,7 @@ pub struct Denial {
     reason: Reason,
     detail: Cow<'static, str>,
     required_scopes: Option<Arc<str>>,
+    about_proof: bool,
     caller: Option<Box<CallerRecord<Box<str>>>>,
 }
 
@@ -75,6 +76,7 @@ impl Denial {
             reason,
             detail: detail.into(),
             required_scopes: None,
+            about_proof: false,
             caller: None,
         }
     }
@@ -84,6 +86,19 @@ impl Denial {
     pub fn with_required_scopes(mut self, scopes: Arc<str>) -> Self {
         self.required_scopes = Some(scopes);
         self
+    }
+
+    /// It is a DPoP proof that does not hold, not the token beside it (RFC 9449 section 7.1).
+    #[must_use]
+    pub fn about_proof(mut self) -> Self {
+        self.about_proof = true;
+        self
+    }
+
+    /// Whether it is a DPoP proof that does not hold.
+    #[must_use]
+    pub fn is_about_proof(&self) -> bool {
+        self.about_proof
     }
 
     /// Who was refused, once that has been verified.
@@ -190,6 +205,8 @@ pub enum Reason {
     TokenExpired,
     /// The issuer says that the token is not active: it has ended, was revoked, or never was.
     TokenInactive,
+    /// The token is bound to a key or certificate, and what the caller shows beside it does not hold.
+    ProofInvalid,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -258,7 +275,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -271,6 +288,7 @@ impl Reason {
         Self::TokenNotYetValid,
         Self::TokenExpired,
         Self::TokenInactive,
+        Self::ProofInvalid,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -316,6 +334,7 @@ impl Reason {
                 ..unauthenticated("token_expired")
             },
             Self::TokenInactive => unauthenticated("token_inactive"),
+            Self::ProofInvalid => unauthenticated("proof_invalid"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),
