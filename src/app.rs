@@ -19,6 +19,7 @@ use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::proof::replay::ReplayStore;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
 use crate::authorization::quota::{Charging, Quota};
@@ -158,6 +159,7 @@ impl App {
                 metrics.clone(),
             ),
             parties: parties.clone(),
+            replays: ReplayStore::default(),
         };
         let store = store::open(&loaded, Store::open)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;

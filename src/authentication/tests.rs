@@ -117,12 +117,13 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
         direction: Direction::Inbound,
         unmatched: Unmatched::Deny,
         no_http: NoHttpRule::Deny,
+        trust_xfcc: false,
     };
     let request = testing::request("/", headers);
     let Ok(Routed::To(route)) = route(snapshot, &request, &rules) else {
         panic!("a route");
     };
-    match authenticate(&route, &request).await {
+    match authenticate(&route, &request, std::time::Instant::now).await {
         Ok(Caller::Verified(principal)) => Ok(principal.authenticator().into()),
         Err(Stop::Deny(denial)) => Err(denial.reason().name()),
         Err(Stop::Fail(fault)) => Err(fault.reason().name()),

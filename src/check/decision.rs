@@ -63,6 +63,7 @@ pub struct Denial {
     reason: Reason,
     detail: Cow<'static, str>,
     required_scopes: Option<Arc<str>>,
+    about_proof: bool,
     caller: Option<Box<CallerRecord<Box<str>>>>,
     quota: Option<Box<QuotaRefusal>>,
 }
@@ -89,6 +90,7 @@ impl Denial {
             reason,
             detail: detail.into(),
             required_scopes: None,
+            about_proof: false,
             caller: None,
             quota: None,
         }
@@ -106,6 +108,19 @@ impl Denial {
     pub fn with_quota(mut self, quota: QuotaRefusal) -> Self {
         self.quota = Some(Box::new(quota));
         self
+    }
+
+    /// It is a DPoP proof that does not hold, not the token beside it (RFC 9449 section 7.1).
+    #[must_use]
+    pub fn about_proof(mut self) -> Self {
+        self.about_proof = true;
+        self
+    }
+
+    /// Whether it is a DPoP proof that does not hold.
+    #[must_use]
+    pub fn is_about_proof(&self) -> bool {
+        self.about_proof
     }
 
     /// Who was refused, once that has been verified.
@@ -225,6 +240,10 @@ pub enum Reason {
     TokenNotYetValid,
     /// The token's `exp` has passed; said only after the signature held.
     TokenExpired,
+    /// The issuer says that the token is not active: it has ended, was revoked, or never was.
+    TokenInactive,
+    /// The token is bound to a key or certificate, and what the caller shows beside it does not hold.
+    ProofInvalid,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -239,8 +258,8 @@ pub enum Reason {
     Blocked,
     /// A limit of the caller's plan is exceeded.
     QuotaExceeded,
-    /// A limit of the Api or operation is exceeded; or too many signatures from the caller's address
-    /// did not hold, and a new token is not looked at.
+    /// A limit of the Api or operation is exceeded; or too many tokens from the caller's address
+    /// did not hold, and a new one is not looked at.
     RateLimited,
 }
 
@@ -298,7 +317,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -310,6 +329,8 @@ impl Reason {
         Self::KeyUnknown,
         Self::TokenNotYetValid,
         Self::TokenExpired,
+        Self::TokenInactive,
+        Self::ProofInvalid,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -356,6 +377,8 @@ impl Reason {
                 title: "The token has expired",
                 ..unauthenticated("token_expired")
             },
+            Self::TokenInactive => unauthenticated("token_inactive"),
+            Self::ProofInvalid => unauthenticated("proof_invalid"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),

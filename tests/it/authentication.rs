@@ -3,6 +3,8 @@
 mod anonymous;
 mod api_key;
 mod app_id;
+mod introspection;
 mod issuers;
 mod jwt;
 mod key_sets;
+mod proof;
