@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use crate::admin::access::Access;
 use crate::admin::answer::{AdminProblem, answer};
 use crate::admin::fiware::FiwareState;
+use crate::authorization::quota::Quota;
 use crate::readiness::Readiness;
 use crate::snapshot::SnapshotReader;
 use crate::task::Tasks;
@@ -54,6 +55,8 @@ pub struct AdminState {
     pub problems: Told,
     /// The key sets and their ages.
     pub key_sets: Told,
+    /// The counters of limits.
+    pub quota: Quota,
     /// The tokens of providers.
     pub provider_tokens: TokenCache,
     /// What is logged.

@@ -22,6 +22,7 @@ use crate::authentication::key_refresh::KeySources;
 use crate::authentication::proof::replay::ReplayStore;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
+use crate::authorization::quota::{Charging, Quota};
 use crate::catalog::sync::{BuildConfigured, CatalogSync};
 use crate::check::Checker;
 use crate::check::overload::Overload;
@@ -71,6 +72,7 @@ struct Parts {
     store: Option<Stored>,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
+    quota: Quota,
     recorder: Recorder,
     servers: Servers,
     log_level: LogLevel,
@@ -168,6 +170,12 @@ impl App {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
+            quota: Quota::new(
+                config.quota.store(),
+                Charging::Charge,
+                config.quota.headers,
+                metrics.clone(),
+            ),
             config,
             tasks,
             readiness,
@@ -182,7 +190,8 @@ impl App {
             log_level,
             base,
         };
-        let addresses = parts.listen(Authorization::new(clock)).await?;
+        let authorization = Authorization::new(clock.clone(), parts.quota.clone());
+        let addresses = parts.listen(authorization).await?;
         parts.start_tasks();
         drop(starting);
         Ok(Self { parts, addresses })
@@ -243,7 +252,7 @@ impl App {
 }
 
 impl Parts {
-    /// The tasks (`catalog_sync`, `token_refresh`, `catalog_metrics`) beside those that start with
+    /// The tasks (`catalog_sync`, `token_refresh`, `catalog_metrics`, `quota_sweep`) beside those that start with
     /// what they serve: `decision_log` ([`App::start`]),
     /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
     /// ([`KeySources`]).
@@ -260,6 +269,7 @@ impl Parts {
         self.tasks.streaming("token_refresh", refresh.run()).keep();
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
+        reporting::quota(&self.quota, &self.metrics, &self.tasks);
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
         let stopping = self.tasks.stopping();
         self.tasks.detached(async move {
@@ -412,6 +422,7 @@ impl Parts {
             problems: Arc::new(move || reporting::told(&problems.borrow().problems())),
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
             provider_tokens: self.provider_tokens.clone(),
+            quota: self.quota.clone(),
             log_level: self.log_level.clone(),
             nudge_reload: self.sync.nudger(),
         }

@@ -20,12 +20,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::authentication::verified_tokens::VerifiedTokens;
+use crate::catalog::model::limit::Limit;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, ListenerLabels,
-    OutcomeLabels, ProviderLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels,
-    TaskLabels,
+    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, LimitLabels,
+    ListenerLabels, OutcomeLabels, ProviderLabels, RefusalLabels, ReloadLabels, RevisionLabels,
+    SourceLabels, TaskLabels,
 };
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
@@ -64,6 +65,9 @@ struct Inner {
     provider_paused: Family<ProviderLabels, Gauge>,
     provider_cache_tokens: Gauge,
     provider_cache_bytes: Gauge,
+    quota_exceeded: Family<LimitLabels, Counter>,
+    quota_counters: Gauge,
+    quota_shared: Counter,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -268,6 +272,24 @@ impl Metrics {
         }
     }
 
+    /// Counts a request over `limit`, which was refused where that is enforced.
+    pub fn quota_exceeded(&self, limit: &Limit, enforced: bool) {
+        let plan = limit.plan.as_ref();
+        let labels = LimitLabels {
+            plan: plan.map_or_else(|| "".into(), |plan| Arc::clone(plan.as_arc())),
+            limit: Arc::clone(&limit.id),
+            enforced: if enforced { "true" } else { "false" },
+        };
+        self.inner.quota_exceeded.get_or_create(&labels).inc();
+    }
+
+    /// Tells how many counters there are in this process, and how many charges went to shared ones.
+    pub fn set_quota_counters(&self, counters: usize, shared: u64) {
+        self.inner.quota_counters.set(whole(counters));
+        let told = self.inner.quota_shared.get();
+        self.inner.quota_shared.inc_by(shared.saturating_sub(told));
+    }
+
     /// Tells how many provider tokens are kept, and what they take.
     pub fn set_provider_cache(&self, tokens: &TokenCache) {
         self.inner.provider_cache_tokens.set(whole(tokens.len()));
@@ -355,6 +377,9 @@ impl Inner {
                 .metric(declaration::PROVIDER_CACHE_TOKENS, Gauge::default()),
             provider_cache_bytes: declare
                 .metric(declaration::PROVIDER_CACHE_BYTES, Gauge::default()),
+            quota_exceeded: declare.metric(declaration::QUOTA_EXCEEDED, Family::default()),
+            quota_counters: declare.metric(declaration::QUOTA_COUNTERS, Gauge::default()),
+            quota_shared: declare.metric(declaration::QUOTA_SHARED, Counter::default()),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

@@ -28,7 +28,8 @@ use tower::{Service as _, ServiceExt as _};
 
 use super::*;
 use crate::authorization::Authorization;
-use crate::catalog::Catalog;
+use crate::authorization::quota::Quota;
+use crate::catalog::{Catalog, Contents};
 use crate::check::Checker;
 use crate::check::overload::Overload;
 use crate::check::service::{CHECK_PATH, Shared};
@@ -64,10 +65,14 @@ impl Fixture {
     async fn start_with(listener: CheckListener, overload: Overload) -> Self {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
         let (recorder, _) = Recorder::collecting(metrics.clone(), Clock::system());
-        let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
+        let empty = Catalog::new(Contents::default());
         let snapshot = Snapshot::new(Revision::new(&[]), empty, &Configured::default());
         let shared = Shared {
-            checker: Checker::new(Authorization::new(Clock::system()), None, recorder.clone()),
+            checker: Checker::new(
+                Authorization::new(Clock::system(), Quota::offline(metrics.clone())),
+                None,
+                recorder.clone(),
+            ),
             snapshots: SnapshotReader::new(snapshot),
             overload,
             slots: Semaphore::new(100),

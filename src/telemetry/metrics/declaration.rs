@@ -61,6 +61,12 @@ declarations! {
         "Provider tokens that are kept";
     PROVIDER_CACHE_BYTES = "gauge" "portcullis_provider_cache_bytes" [],
         "What they take, about; `checks.providerTokens` is the most";
+    QUOTA_EXCEEDED = "counter" "portcullis_quota_exceeded_total" ["plan", "limit", "enforced"],
+        "Requests over a limit, by the limit and its plan (empty: a limit of an Api or operation); `enforced` is `false` where the plan only reports, and the request passed";
+    QUOTA_COUNTERS = "gauge" "portcullis_quota_counters" [],
+        "Counters in this process";
+    QUOTA_SHARED = "counter" "portcullis_quota_shared_charges_total" [],
+        "Charges to a counter that is shared, because there were `quota.maxCounters` of keys that callers choose";
     TASK_SUCCESS = "gauge" "portcullis_task_last_success_timestamp_seconds" ["task"],
         "When the background task last succeeded, in seconds since 1970; 0 where it never did";
     USAGE_DROPPED = "counter" "portcullis_usage_dropped_total" [],

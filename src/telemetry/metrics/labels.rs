@@ -37,6 +37,8 @@ label_sets! {
     FetchLabels { provider: Arc<str>, result: &'static str }
     /// Of a provider.
     ProviderLabels { provider: Arc<str> }
+    /// Of a limit that was exceeded.
+    LimitLabels { plan: Arc<str>, limit: Arc<str>, enforced: &'static str }
     /// Of a task.
     TaskLabels { task: Arc<str> }
     /// Of the program.
