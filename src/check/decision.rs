@@ -103,6 +103,13 @@ impl Denial {
         self
     }
 
+    /// The limit that refused.
+    #[must_use]
+    pub fn with_quota(mut self, quota: QuotaRefusal) -> Self {
+        self.quota = Some(Box::new(quota));
+        self
+    }
+
     /// It is a DPoP proof that does not hold, not the token beside it (RFC 9449 section 7.1).
     #[must_use]
     pub fn about_proof(mut self) -> Self {
@@ -114,13 +121,6 @@ impl Denial {
     #[must_use]
     pub fn is_about_proof(&self) -> bool {
         self.about_proof
-    }
-
-    /// The limit that refused.
-    #[must_use]
-    pub fn with_quota(mut self, quota: QuotaRefusal) -> Self {
-        self.quota = Some(Box::new(quota));
-        self
     }
 
     /// Who was refused, once that has been verified.
@@ -258,8 +258,8 @@ pub enum Reason {
     Blocked,
     /// A limit of the caller's plan is exceeded.
     QuotaExceeded,
-    /// A limit of the Api or operation is exceeded; or too many tokens from the caller's address did
-    /// not hold, and a new one is not looked at.
+    /// A limit of the Api or operation is exceeded; or too many tokens from the caller's address
+    /// did not hold, and a new one is not looked at.
     RateLimited,
 }
 

@@ -25,8 +25,8 @@ use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
     BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, LimitLabels,
-    ListenerLabels, OutcomeLabels, ProviderLabels, RefusalLabels, ReloadLabels, RevisionLabels,
-    SourceLabels, TaskLabels,
+    ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
+    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
@@ -68,6 +68,9 @@ struct Inner {
     quota_exceeded: Family<LimitLabels, Counter>,
     quota_counters: Gauge,
     quota_shared: Counter,
+    redis_requests: Family<RedisRequestLabels, ShardedCounter>,
+    redis_durations: Family<RedisLabels, ShardedHistogram>,
+    redis_connected: Family<RedisLabels, Gauge>,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -297,6 +300,30 @@ impl Metrics {
         self.inner.provider_cache_bytes.set(bytes);
     }
 
+    /// Counts requests to Redis that ended in one way.
+    #[must_use]
+    pub fn redis_requests(&self, redis: &'static str, outcome: &'static str) -> ShardedCounter {
+        self.inner
+            .redis_requests
+            .get_or_create_owned(&RedisRequestLabels { redis, outcome })
+    }
+
+    /// The times of requests to Redis.
+    #[must_use]
+    pub fn redis_durations(&self, redis: &'static str) -> ShardedHistogram {
+        self.inner
+            .redis_durations
+            .get_or_create_owned(&RedisLabels { redis })
+    }
+
+    /// Tells how many connections to Redis are in use.
+    pub fn set_redis_connected(&self, redis: &'static str, connections: usize) {
+        self.inner
+            .redis_connected
+            .get_or_create(&RedisLabels { redis })
+            .set(whole(connections));
+    }
+
     /// Tells, each time that metrics are asked for, when the tasks that ran at least once last
     /// succeeded, and of no other task; 0 for one that never did.
     pub fn follow_tasks(&self, tasks: Tasks) {
@@ -380,6 +407,9 @@ impl Inner {
             quota_exceeded: declare.metric(declaration::QUOTA_EXCEEDED, Family::default()),
             quota_counters: declare.metric(declaration::QUOTA_COUNTERS, Gauge::default()),
             quota_shared: declare.metric(declaration::QUOTA_SHARED, Counter::default()),
+            redis_requests: declare.metric(declaration::REDIS_REQUESTS, Family::default()),
+            redis_durations: declare.metric(declaration::REDIS_DURATION, Family::default()),
+            redis_connected: declare.metric(declaration::REDIS_CONNECTED, Family::default()),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

@@ -44,13 +44,25 @@ fn a_bound_token_passes_with_a_proof_and_not_with_the_same_one_again() {
     }
     for (why, response) in [
         ("again", get("/orders/1", "DPoP", &first)),
-        ("another address", get("/orders/1", "DPoP", &proof("http://api.example/orders/2"))),
-        ("another scheme", get("/orders/1", "DPoP", &proof("https://api.example/orders/1"))),
-        ("a bearer token", get("/orders/1", "Bearer", &proof("http://api.example/orders/1"))),
+        (
+            "another address",
+            get("/orders/1", "DPoP", &proof("http://api.example/orders/2")),
+        ),
+        (
+            "another scheme",
+            get("/orders/1", "DPoP", &proof("https://api.example/orders/1")),
+        ),
+        (
+            "a bearer token",
+            get("/orders/1", "Bearer", &proof("http://api.example/orders/1")),
+        ),
     ] {
         assert_eq!(response.status, 401, "{why}: {response:?}");
         let challenge = response.values("www-authenticate").join(", ");
-        assert!(challenge.contains("DPoP") && challenge.contains("algs="), "{why}: {challenge}");
+        assert!(
+            challenge.contains("DPoP") && challenge.contains("algs="),
+            "{why}: {challenge}"
+        );
     }
     // the path is compared in its normal form, as it is judged and goes on
     let response = get("/orders//1", "DPoP", &proof("http://api.example/orders/1"));

@@ -39,6 +39,10 @@ label_sets! {
     ProviderLabels { provider: Arc<str> }
     /// Of a limit that was exceeded.
     LimitLabels { plan: Arc<str>, limit: Arc<str>, enforced: &'static str }
+    /// Of what Redis is asked for.
+    RedisLabels { redis: &'static str }
+    /// Of a request to Redis.
+    RedisRequestLabels { redis: &'static str, outcome: &'static str }
     /// Of a task.
     TaskLabels { task: Arc<str> }
     /// Of the program.
