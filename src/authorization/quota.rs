@@ -11,6 +11,7 @@ pub mod headers;
 pub mod lease;
 pub mod local;
 mod recent;
+pub mod redis;
 pub mod selection;
 pub mod shared;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::authorization::subscription::Standing;
 use crate::catalog::model::limit::Limit;
 use crate::check::decision::{Denial, Fault, FaultReason, QuotaRefusal, Reason, Stop};
 use crate::check::request::DownstreamRequest;
+use crate::redis::Redis;
 use crate::routing::Route;
 use crate::secret::KeyedDigest;
 use crate::telemetry::metrics::Metrics;
@@ -133,6 +135,15 @@ impl CounterStore {
         match self {
             Self::Local(local) => Ok(local.read(counters, now)),
             Self::Shared(shared) => shared.read(counters, now).await,
+        }
+    }
+
+    /// The Redis that counters are shared in, where they are.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Redis> {
+        match self {
+            Self::Local(_) => None,
+            Self::Shared(counters) => Some(counters.redis()),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::authorization::quota::recent::RecentCharges;
 use crate::authorization::quota::redis::{RedisCounters, Share};
 use crate::authorization::quota::{Charge, Charged, Counter, Level, Levels, StoreUnavailable};
 use crate::catalog::model::limit::Rule;
+use crate::redis::Redis;
 use crate::secret::KeyedDigest;
 use crate::task::Tasks;
 
@@ -190,6 +191,12 @@ impl LeasedCounters {
             }
         }
         Ok(levels)
+    }
+
+    /// Where the counters are.
+    #[must_use]
+    pub fn redis(&self) -> &Redis {
+        self.0.counters.redis()
     }
 
     /// How many shares there are.

@@ -66,6 +66,12 @@ impl RedisCounters {
         Self { redis, time }
     }
 
+    /// Where they are.
+    #[must_use]
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     /// How long a check waits.
     pub(super) fn budget(&self) -> Duration {
         self.redis.budget()

@@ -13,6 +13,7 @@ use crate::authorization::quota::local::LocalCounters;
 use crate::authorization::quota::redis::RedisCounters;
 use crate::authorization::quota::{Charge, Charged, Counter, Levels, StoreUnavailable, Values};
 use crate::catalog::model::limit::{Limit, Rule, WindowAlignment};
+use crate::redis::Redis;
 
 /// Counters that replicas share.
 #[derive(Debug)]
@@ -91,6 +92,15 @@ impl SharedCounters {
         match (levels, &self.on_failure) {
             (Err(_), OnFailure::Local(divided)) => Ok(divided.read(counters, now)),
             (levels, _) => levels,
+        }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn redis(&self) -> &Redis {
+        match &self.counting {
+            Counting::Exact(counters) => counters.redis(),
+            Counting::Leased(counters) => counters.redis(),
         }
     }
 
