@@ -65,10 +65,11 @@ impl Scene {
     async fn drive(&mut self, rounds: usize) -> Tally {
         let before = self.tally;
         for _ in 0..rounds {
+            let limits = [&self.limit];
             let charges = self
                 .replicas
                 .iter()
-                .map(|replica| replica.charge("", &[&self.limit], ("a", 1), Timestamp::now()));
+                .map(|replica| replica.charge("", &limits, ("a", 1), Timestamp::now()));
             for charged in futures_util::future::join_all(charges).await {
                 match charged {
                     Ok(Charged::Admitted(_)) => self.tally.admitted += 1,
@@ -94,9 +95,9 @@ impl Scene {
             // it is of use, too: another counter can be charged
             let other = calendar("other", 1_000_000, Window::Year);
             until("a charge", async || {
-                let charged = replica.charge("", &[&other], ("a", 1), Timestamp::now());
+                let charged = replica.charge("", &[&other], ("a", 1), Timestamp::now()).await;
                 let redis = replica.redis.as_ref().unwrap();
-                (charged.await.is_ok() && redis.is_asked()).then_some(())
+                (charged.is_ok() && redis.is_asked()).then_some(())
             })
             .await;
         }
