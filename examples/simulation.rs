@@ -24,9 +24,9 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SCALING.md");
 const SUBSCRIPTIONS: usize = 1_000_000;
 const CHECKS_PER_SECOND: u64 = 10_000;
 const SECONDS: u64 = 120;
-/// The plan of every subscription: so many in a minute; as a bucket, a tenth of them at once.
+/// What every subscription may do in a minute, and what all together.
 const AMOUNT: f64 = 1000.0;
-const BURST: f64 = 100.0;
+const AMOUNT_OF_ALL: f64 = 480_000.0;
 const MINUTE: u64 = 60_000;
 /// As configured by default.
 const PARTS: f64 = 100.0;
@@ -48,6 +48,13 @@ struct Check {
 enum Window {
     Calendar,
     Bucket,
+}
+
+/// So many in a minute; a bucket holds a tenth of them.
+#[derive(Clone, Copy)]
+struct Plan {
+    window: Window,
+    amount: f64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -159,7 +166,7 @@ fn traffic() -> Vec<Check> {
 
 impl Counter {
     /// How much is left of it at `now`; what is over has drained, or is of another window.
-    fn left(&mut self, window: Window, amount: f64, now: u64) -> f64 {
+    fn left(&mut self, Plan { window, amount }: Plan, now: u64) -> f64 {
         match window {
             Window::Calendar => {
                 if self.since / MINUTE != now / MINUTE {
@@ -172,13 +179,13 @@ impl Counter {
                 let drained = (now - self.since) as f64 * amount / MINUTE as f64;
                 self.used = (self.used - drained).max(0.0);
                 self.since = now;
-                (amount * BURST / AMOUNT - self.used + 1e-6).floor()
+                (amount / 10.0 - self.used + 1e-6).floor()
             }
         }
     }
 
-    fn charge(&mut self, window: Window, amount: f64, now: u64) -> bool {
-        let fits = self.left(window, amount, now) >= 1.0;
+    fn charge(&mut self, plan: Plan, now: u64) -> bool {
+        let fits = self.left(plan, now) >= 1.0;
         self.used += f64::from(u8::from(fits));
         fits
     }
@@ -187,7 +194,7 @@ impl Counter {
 /// One run: the counters of Redis, of each replica alone, and the shares that are out.
 struct Run {
     mode: Mode,
-    window: Window,
+    plan: Plan,
     event: Event,
     replicas: u32,
     shared: Map<u32, Counter>,
@@ -200,13 +207,13 @@ struct Run {
 impl Run {
     fn of(
         checks: &[Check],
-        (mode, window): (Mode, Window),
+        (mode, plan): (Mode, Plan),
         replicas: u32,
         event: Event,
     ) -> Outcome {
         let mut run = Self {
             mode,
-            window,
+            plan,
             event,
             replicas,
             shared: Map::default(),
@@ -229,10 +236,10 @@ impl Run {
         }
         let replica = self.replica(check);
         let is_admitted = match self.mode {
-            Mode::Local => self.alone(check, replica, AMOUNT),
+            Mode::Local => self.alone(check, replica, self.plan.amount),
             Mode::Exact | Mode::Lease if self.is_apart(replica, now) => {
                 if self.event == Event::ApartLocal {
-                    self.alone(check, replica, (AMOUNT / f64::from(self.replicas)).floor())
+                    self.alone(check, replica, (self.plan.amount / f64::from(self.replicas)).floor())
                 } else {
                     self.outcome.failed += 1;
                     false
@@ -241,7 +248,7 @@ impl Run {
             Mode::Exact => {
                 self.outcome.asked += 1;
                 let counter = self.shared.entry(check.subscription).or_default();
-                counter.charge(self.window, AMOUNT, now)
+                counter.charge(self.plan, now)
             }
             Mode::Lease => self.leased(check, replica),
         };
@@ -274,15 +281,22 @@ impl Run {
 
     fn alone(&mut self, check: Check, replica: u32, amount: f64) -> bool {
         let counter = self.own.entry((check.subscription, replica)).or_default();
-        counter.charge(self.window, amount, check.millisecond)
+        let plan = Plan { amount, ..self.plan };
+        counter.charge(plan, check.millisecond)
     }
 
     fn leased(&mut self, check: Check, replica: u32) -> bool {
-        let (now, window) = (check.millisecond, self.window);
+        let (now, plan) = (check.millisecond, self.plan);
         let share = self.shares.entry((check.subscription, replica)).or_default();
-        let in_window = window == Window::Bucket || share.asked / MINUTE == now / MINUTE;
+        let in_window = plan.window == Window::Bucket || share.asked / MINUTE == now / MINUTE;
         let holds = share.taken > 0.0 && now < share.asked + LIFETIME && in_window;
-        if !holds {
+        if !holds && share.available > 0.0 {
+            // what was not spent is given back, where its window holds still
+            if plan.window == Window::Calendar && in_window {
+                self.outcome.asked += 1;
+                let counter = self.shared.entry(check.subscription).or_default();
+                counter.used -= share.available;
+            }
             share.available = 0.0;
         }
         if share.available < 1.0 {
@@ -290,7 +304,7 @@ impl Run {
                 return false;
             }
             let before = if holds { share.taken } else { 0.0 };
-            take(&mut self.shared, share, check, (window, before));
+            take(&mut self.shared, share, check, (plan, before));
             self.outcome.asked += 1;
             if share.available < 1.0 {
                 share.refused_until = now + REFUSAL;
@@ -300,7 +314,7 @@ impl Run {
         share.available -= 1.0;
         if share.taken >= FEW && share.available < (share.taken / 4.0).floor() {
             let before = share.taken;
-            take(&mut self.shared, share, check, (window, before));
+            take(&mut self.shared, share, check, (plan, before));
             self.outcome.asked += 1;
         }
         true
@@ -308,7 +322,7 @@ impl Run {
 
     /// Gives back what was not spent in its lifetime; a bucket has drained meanwhile.
     fn sweep(&mut self, now: u64) {
-        let (window, shared, outcome) = (self.window, &mut self.shared, &mut self.outcome);
+        let (window, shared, outcome) = (self.plan.window, &mut self.shared, &mut self.outcome);
         self.shares.retain(|(subscription, _), share| {
             let holds = now < share.asked + LIFETIME || now < share.refused_until;
             let in_window = share.asked / MINUTE == now / MINUTE;
@@ -329,12 +343,12 @@ fn take(
     shared: &mut Map<u32, Counter>,
     share: &mut Share,
     check: Check,
-    (window, before): (Window, f64),
+    (plan, before): (Plan, f64),
 ) {
     let now = check.millisecond;
     let counter = shared.entry(check.subscription).or_default();
-    let left = counter.left(window, AMOUNT, now);
-    let wanted = (before * 2.0).min((AMOUNT / PARTS).max(1.0));
+    let left = counter.left(plan, now);
+    let wanted = (before * 2.0).min((plan.amount / PARTS).max(1.0));
     let taken = wanted.min((left / 10.0).floor()).max(1.0);
     if taken <= left {
         counter.used += taken;
@@ -364,14 +378,14 @@ fn rate(asked: u64) -> u64 {
     asked / SECONDS
 }
 
-fn sizes(checks: &[Check], window: Window) -> String {
+fn sizes(checks: &[Check], plan: Plan) -> String {
     let mut table = String::from(
         "| replicas | local: too many | exact: requests to Redis/s | lease: requests to Redis/s \
          | lease: too many | lease: too few |\n|--:|--:|--:|--:|--:|--:|\n",
     );
-    let ideal = Run::of(checks, (Mode::Exact, window), 1, Event::Nothing);
+    let ideal = Run::of(checks, (Mode::Exact, plan), 1, Event::Nothing);
     for replicas in REPLICAS {
-        let run = |mode| Run::of(checks, (mode, window), replicas, Event::Nothing);
+        let run = |mode| Run::of(checks, (mode, plan), replicas, Event::Nothing);
         let (local, lease) = (run(Mode::Local), run(Mode::Lease));
         let (over, under) = differences(&lease, &ideal);
         let (too_many, _) = differences(&local, &ideal);
@@ -391,14 +405,18 @@ fn regions(checks: &[Check]) -> String {
         "| half of 100 replicas | mode | too many | too few | faults | units lost with shares |\n\
          |---|---|--:|--:|--:|--:|\n",
     );
-    let ideal = Run::of(checks, (Mode::Exact, Window::Calendar), 1, Event::Nothing);
+    let plan = Plan {
+        window: Window::Calendar,
+        amount: AMOUNT,
+    };
+    let ideal = Run::of(checks, (Mode::Exact, plan), 1, Event::Nothing);
     for (name, event) in [
         ("are lost", Event::Lost),
         ("are apart for 15 s, `onStoreFailure: deny`", Event::ApartDeny),
         ("are apart for 15 s, `onStoreFailure: local`", Event::ApartLocal),
     ] {
         for (mode, mode_name) in [(Mode::Exact, "exact"), (Mode::Lease, "lease")] {
-            let outcome = Run::of(checks, (mode, Window::Calendar), 100, event);
+            let outcome = Run::of(checks, (mode, plan), 100, event);
             let (over, under) = differences(&outcome, &ideal);
             writeln!(
                 table,
@@ -429,9 +447,16 @@ fn main() {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let asked = |flag: &str| asked.iter().any(|argument| argument == flag);
     let checks = traffic();
+    let of_all = checks.iter().map(|check| Check {
+        subscription: 0,
+        ..*check
+    });
+    let of_all: Vec<Check> = of_all.collect();
+    let plan = |window, amount| Plan { window, amount };
     let tables = [
-        ("calendar", sizes(&checks, Window::Calendar)),
-        ("bucket", sizes(&checks, Window::Bucket)),
+        ("calendar", sizes(&checks, plan(Window::Calendar, AMOUNT))),
+        ("bucket", sizes(&checks, plan(Window::Bucket, AMOUNT))),
+        ("together", sizes(&of_all, plan(Window::Calendar, AMOUNT_OF_ALL))),
         ("regions", regions(&checks)),
     ];
     for (name, table) in &tables {

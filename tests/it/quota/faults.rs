@@ -95,7 +95,9 @@ impl Scene {
             // it is of use, too: another counter can be charged
             let other = calendar("other", 1_000_000, Window::Year);
             until("a charge", async || {
-                let charged = replica.charge("", &[&other], ("a", 1), Timestamp::now()).await;
+                let charged = replica
+                    .charge("", &[&other], ("a", 1), Timestamp::now())
+                    .await;
                 let redis = replica.redis.as_ref().unwrap();
                 (charged.is_ok() && redis.is_asked()).then_some(())
             })
