@@ -132,7 +132,9 @@ impl Hasher for Mixed {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.0 = (self.0 ^ number)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
     }
 
     fn write_u32(&mut self, number: u32) {
@@ -205,12 +207,7 @@ struct Run {
 }
 
 impl Run {
-    fn of(
-        checks: &[Check],
-        (mode, plan): (Mode, Plan),
-        replicas: u32,
-        event: Event,
-    ) -> Outcome {
+    fn of(checks: &[Check], (mode, plan): (Mode, Plan), replicas: u32, event: Event) -> Outcome {
         let mut run = Self {
             mode,
             plan,
@@ -239,7 +236,11 @@ impl Run {
             Mode::Local => self.alone(check, replica, self.plan.amount),
             Mode::Exact | Mode::Lease if self.is_apart(replica, now) => {
                 if self.event == Event::ApartLocal {
-                    self.alone(check, replica, (self.plan.amount / f64::from(self.replicas)).floor())
+                    self.alone(
+                        check,
+                        replica,
+                        (self.plan.amount / f64::from(self.replicas)).floor(),
+                    )
                 } else {
                     self.outcome.failed += 1;
                     false
@@ -264,7 +265,10 @@ impl Run {
         let half = self.replicas / 2;
         if self.event == Event::Lost && check.millisecond >= MINUTE / 2 {
             if self.outcome.lost == 0.0 && self.mode == Mode::Lease {
-                let gone = self.shares.iter().filter(|((_, replica), _)| *replica < half);
+                let gone = self
+                    .shares
+                    .iter()
+                    .filter(|((_, replica), _)| *replica < half);
                 self.outcome.lost = gone.map(|(_, share)| share.available).sum();
                 self.shares.retain(|(_, replica), _| *replica >= half);
             }
@@ -281,13 +285,19 @@ impl Run {
 
     fn alone(&mut self, check: Check, replica: u32, amount: f64) -> bool {
         let counter = self.own.entry((check.subscription, replica)).or_default();
-        let plan = Plan { amount, ..self.plan };
+        let plan = Plan {
+            amount,
+            ..self.plan
+        };
         counter.charge(plan, check.millisecond)
     }
 
     fn leased(&mut self, check: Check, replica: u32) -> bool {
         let (now, plan) = (check.millisecond, self.plan);
-        let share = self.shares.entry((check.subscription, replica)).or_default();
+        let share = self
+            .shares
+            .entry((check.subscription, replica))
+            .or_default();
         let in_window = plan.window == Window::Bucket || share.asked / MINUTE == now / MINUTE;
         let holds = share.taken > 0.0 && now < share.asked + LIFETIME && in_window;
         if !holds && share.available > 0.0 {
@@ -362,7 +372,10 @@ fn take(
 fn differences(outcome: &Outcome, ideal: &Outcome) -> (f64, f64) {
     let (mut over, mut under) = (0, 0);
     let keys = ideal.admitted.keys().chain(
-        outcome.admitted.keys().filter(|key| !ideal.admitted.contains_key(key)),
+        outcome
+            .admitted
+            .keys()
+            .filter(|key| !ideal.admitted.contains_key(key)),
     );
     for key in keys {
         let was = outcome.admitted.get(key).copied().unwrap_or(0);
@@ -412,8 +425,14 @@ fn regions(checks: &[Check]) -> String {
     let ideal = Run::of(checks, (Mode::Exact, plan), 1, Event::Nothing);
     for (name, event) in [
         ("are lost", Event::Lost),
-        ("are apart for 15 s, `onStoreFailure: deny`", Event::ApartDeny),
-        ("are apart for 15 s, `onStoreFailure: local`", Event::ApartLocal),
+        (
+            "are apart for 15 s, `onStoreFailure: deny`",
+            Event::ApartDeny,
+        ),
+        (
+            "are apart for 15 s, `onStoreFailure: local`",
+            Event::ApartLocal,
+        ),
     ] {
         for (mode, mode_name) in [(Mode::Exact, "exact"), (Mode::Lease, "lease")] {
             let outcome = Run::of(checks, (mode, plan), 100, event);
@@ -456,7 +475,10 @@ fn main() {
     let tables = [
         ("calendar", sizes(&checks, plan(Window::Calendar, AMOUNT))),
         ("bucket", sizes(&checks, plan(Window::Bucket, AMOUNT))),
-        ("together", sizes(&of_all, plan(Window::Calendar, AMOUNT_OF_ALL))),
+        (
+            "together",
+            sizes(&of_all, plan(Window::Calendar, AMOUNT_OF_ALL)),
+        ),
         ("regions", regions(&checks)),
     ];
     for (name, table) in &tables {
@@ -464,13 +486,16 @@ fn main() {
     }
     if asked("--write") || asked("--verify") {
         let before = fs::read_to_string(DOCUMENT).expect("the document can be read");
-        let after = tables
-            .iter()
-            .fold(before.clone(), |text, (name, table)| replaced(&text, name, table));
+        let after = tables.iter().fold(before.clone(), |text, (name, table)| {
+            replaced(&text, name, table)
+        });
         if asked("--write") {
             fs::write(DOCUMENT, after).expect("the document can be written");
         } else {
-            assert!(before == after, "docs/SCALING.md says something else: make simulate");
+            assert!(
+                before == after,
+                "docs/SCALING.md says something else: make simulate"
+            );
         }
     }
 }

@@ -339,12 +339,13 @@ impl Inner {
         lease.flight = Some(flight.clone());
         let wanted = lease.wanted(&rule, self.rule.parts, now);
         let cost = counter.cost;
+        let lacking = cost.saturating_sub(lease.available).max(1);
         lease.demand = 0;
         let (inner, key) = (Arc::clone(self), Arc::clone(&lease.key));
         self.tasks.detached(async move {
             let asked = Instant::now();
-            let share = inner.counters.take(&key, &rule, (cost, wanted), now).await;
-            let landed = inner.land(at, cost, share, (now, asked));
+            let taking = inner.counters.take(&key, &rule, (lacking, wanted), now);
+            let landed = inner.land(at, cost, taking.await, (now, asked));
             landing.send_replace(Some(landed));
         });
         flight
@@ -365,10 +366,12 @@ impl Inner {
         lease.flight = None;
         let share = share?;
         if share.taken == 0 {
-            let wait = share.level.wait.unwrap_or(LONGEST_REFUSAL);
+            let mut level = share.level;
+            let wait = level.wait.unwrap_or(LONGEST_REFUSAL);
+            level.remaining = level.remaining.saturating_add(lease.available);
             lease.refused = Some(Refused {
                 cost,
-                level: share.level,
+                level,
                 asked: now,
                 until: after(now, wait.min(LONGEST_REFUSAL)),
             });

@@ -37,6 +37,8 @@ for at, one in ipairs(counters) do
     local wait = made.wait
     made = step(one, 0)
     made.wait = wait
+    -- it drains from now on, although nothing was charged
+    if charging and is_ahead(one) then keep(at, made) end
   end
   answer[#answer + 1] = made.left
   answer[#answer + 1] = made.reset

@@ -131,6 +131,11 @@ local function counter(at, arg)
   }
 end
 
+-- Whether the clock was set back behind what is kept.
+local function is_ahead(one)
+  return one.stored and one.stored[1] == 's' and one.stored[2] > now
+end
+
 local function keep(at, made)
   if made.life then
     redis.call('SET', KEYS[at], made.kept, 'PX', string.format('%.0f', min(made.life, LONGEST)))

@@ -20,6 +20,8 @@ if it.window ~= 'slide' then
   start = tonumber(string.match(made.kept, '^c (%d+)'))
 end
 if it.refuses and not made.fits then
+  -- it drains from now on, although nothing was taken
+  if is_ahead(it) then keep(1, free) end
   return { 0, start, free.left, free.reset, step(it, it.cost).wait }
 end
 keep(1, made)
