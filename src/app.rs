@@ -2,6 +2,7 @@
 //! which the process starts and ends. Nothing here decides about a request.
 
 mod reporting;
+mod revocation;
 mod store;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,12 @@ use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
+use crate::app::revocation::Revoking;
 use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::revocation::Revocations;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
 use crate::catalog::sync::{BuildConfigured, CatalogSync};
@@ -67,6 +70,7 @@ struct Parts {
     verified_tokens: VerifiedTokens,
     provider_tokens: TokenCache,
     published_keys: PublishedKeys,
+    revoking: Revoking,
     store: Option<Stored>,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
@@ -91,6 +95,15 @@ pub fn install_cryptography() {
 pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(CatalogSync, Snapshot)> {
     let store = store::open(&loaded, Store::read)?;
     load_catalog_with(loaded, lasting, store.as_ref())
+}
+
+/// What is revoked in the files and the store of `loaded`, for commands that judge without serving.
+///
+/// # Errors
+/// Everything that is wrong in the files, or with the store.
+pub fn load_revocations(loaded: &Loaded, clock: &Clock) -> anyhow::Result<Revocations> {
+    let store = store::open(loaded, Store::read)?;
+    Ok(revocation::read(loaded, store.as_ref(), clock)?.0)
 }
 
 fn load_catalog_with(
@@ -158,6 +171,8 @@ impl App {
             parties: parties.clone(),
         };
         let store = store::open(&loaded, Store::open)?;
+        let reporting = (&tasks, &metrics);
+        let revoking = Revoking::start(&loaded, store.as_ref(), &clock, reporting)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
@@ -173,6 +188,7 @@ impl App {
             key_sources,
             verified_tokens,
             published_keys: PublishedKeys::default(),
+            revoking,
             store: store
                 .map(|store| Stored::new(store, parties, provider_tokens.clone(), clock.clone())),
             provider_tokens,
@@ -180,7 +196,9 @@ impl App {
             log_level,
             base,
         };
-        let addresses = parts.listen(Authorization::new(clock)).await?;
+        let revocations = parts.revoking.keeper.revocations().clone();
+        let authorization = Authorization::new(clock, revocations);
+        let addresses = parts.listen(authorization).await?;
         parts.start_tasks();
         drop(starting);
         Ok(Self { parts, addresses })
@@ -241,7 +259,7 @@ impl App {
 }
 
 impl Parts {
-    /// The tasks (`catalog_sync`, `token_refresh`, `catalog_metrics`) beside those that start with
+    /// The tasks (`catalog_sync`, `token_refresh`, `revocation_…`, `catalog_metrics`) beside those that start with
     /// what they serve: `decision_log` ([`App::start`]),
     /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
     /// ([`KeySources`]).
@@ -256,6 +274,7 @@ impl Parts {
             &self.readiness,
         );
         self.tasks.streaming("token_refresh", refresh.run()).keep();
+        self.revoking.start_tasks(&self.tasks);
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
@@ -410,6 +429,7 @@ impl Parts {
             problems: Arc::new(move || reporting::told(&problems.borrow().problems())),
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
             provider_tokens: self.provider_tokens.clone(),
+            revocations: self.revoking.admin_state(),
             log_level: self.log_level.clone(),
             nudge_reload: self.sync.nudger(),
         }

@@ -15,6 +15,7 @@ pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;
 pub mod principal;
+pub mod revocation;
 #[cfg(test)]
 mod testing;
 pub mod verified_tokens;
@@ -26,6 +27,7 @@ use crate::authentication::jwt::JwtAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Method, Principal, SubscriptionSource,
 };
+use crate::authentication::revocation::Revocations;
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
@@ -147,18 +149,20 @@ impl Challenge {
     }
 }
 
-/// Finds out who calls.
+/// Finds out who calls; a credential that holds and is among the `revoked` ends the search.
 ///
 /// # Errors
 /// The denial of the authenticator that the credential belongs to, or `credential_missing`.
 pub async fn authenticate<'s>(
     route: &Route<'s>,
     request: &DownstreamRequest,
+    revoked: &Revocations,
 ) -> Result<Caller<'s>, Stop> {
     let mut unclaimed: Option<Denial> = None;
     let mut everybody: Option<Principal<'s>> = None;
     for authenticator in route.authenticators() {
         let outcome = authenticator.authenticate(request, route.catalog()).await;
+        let outcome = unless_revoked(outcome, authenticator, request, revoked);
         explain(authenticator, &outcome);
         match outcome {
             Outcome::Absent => {}
@@ -179,6 +183,26 @@ pub async fn authenticate<'s>(
             "no credential in any place of the api's authenticators",
         )
         .into()),
+    }
+}
+
+/// Whatever verified the credential, and whether that was remembered: it may be revoked since.
+fn unless_revoked<'s>(
+    outcome: Outcome<'s>,
+    authenticator: &Authenticator,
+    request: &DownstreamRequest,
+    revoked: &Revocations,
+) -> Outcome<'s> {
+    match outcome {
+        Outcome::Verified(principal) if principal.method != Method::Anonymous => {
+            match revoked.check(&principal, authenticator, request) {
+                Ok(()) => Outcome::Verified(principal),
+                Err(stop) => Outcome::Stopped(stop),
+            }
+        }
+        Outcome::Absent | Outcome::NotMine(_) | Outcome::Verified(_) | Outcome::Stopped(_) => {
+            outcome
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod scope;
 pub mod subscription;
 
 use crate::authentication::principal::{Caller, Principal};
+use crate::authentication::revocation::Revocations;
 use crate::authorization::registry::Registry;
 use crate::authorization::subscription::{Refused, Standing};
 use crate::check::decision::Stop;
@@ -63,13 +64,20 @@ fn verified<'p>(principal: &'p Principal<'_>) -> CallerRecord<&'p str> {
 #[derive(Debug, Clone)]
 pub struct Authorization {
     clock: Clock,
+    revocations: Revocations,
 }
 
 impl Authorization {
-    /// The stage, reading the time of day from `clock`.
+    /// The stage, reading the time of day from `clock` and what is revoked from `revocations`.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        Self { clock }
+    pub fn new(clock: Clock, revocations: Revocations) -> Self {
+        Self { clock, revocations }
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Finds out whether `caller` may call the operation.
@@ -102,6 +110,10 @@ impl Authorization {
             principal,
             standing,
         };
+        if let Some(application) = permit.standing.application_id() {
+            let checked = (self.revocations).check_application(application, &permit.principal);
+            checked.map_err(|denial| denial.with_caller(&permit.caller()))?;
+        }
         match scope::check(route, &permit.principal) {
             Ok(()) => Ok(permit),
             Err(denial) => Err(denial.with_caller(&permit.caller()).into()),

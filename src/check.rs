@@ -129,7 +129,8 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Result<Grant<'s>, Stop> {
-        let caller = authenticate(route, request).await?;
+        let revoked = self.authorization.revocations();
+        let caller = authenticate(route, request, revoked).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
         augment(route, request, permit, || asking.until()).await
     }

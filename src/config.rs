@@ -27,6 +27,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
+use crate::authentication::revocation::config::RevocationConfig;
 use crate::catalog::build::Known;
 use crate::catalog::model::Direction;
 use crate::config::checks::ChecksConfig;
@@ -62,6 +63,9 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Where the catalog comes from.
     pub catalog: CatalogConfig,
+    /// What is revoked although it holds.
+    #[schemars(default)]
+    pub revocation: Option<RevocationConfig>,
     /// Where what the admin API writes is kept.
     #[schemars(default)]
     pub store: Option<StoreConfig>,
@@ -74,12 +78,13 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 8] = [
+pub const SECTIONS: [&str; 9] = [
     "listeners",
     "checks",
     "authenticators",
     "providers",
     "catalog",
+    "revocation",
     "store",
     "decisionLog",
     "telemetry",
@@ -96,6 +101,7 @@ impl Default for Config {
             authenticators: BTreeMap::new(),
             providers: BTreeMap::new(),
             catalog: CatalogConfig::default(),
+            revocation: None,
             store: None,
             decision_log: DecisionLogConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -127,6 +133,12 @@ impl Config {
             provider::config::check_all(&self.providers, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));
+        if let Some(revocation) = &self.revocation {
+            findings.within("revocation", |findings| {
+                revocation.check(findings);
+                revocation.check_authenticators(&self.authenticators, findings);
+            });
+        }
         if let Some(store) = &self.store {
             findings.within("store", |findings| store.check(findings));
         }
@@ -232,6 +244,7 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                     config.providers = map.next_value_seed(TaggedMap::new(section, self.0))?;
                 }
                 "catalog" => config.catalog = map.next_value()?,
+                "revocation" => config.revocation = map.next_value()?,
                 "store" => config.store = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,
                 "telemetry" => config.telemetry = map.next_value()?,

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use portcullis::app::{install_cryptography, load_catalog};
 use portcullis::authentication::config::Lasting;
+use portcullis::authentication::revocation::Revocations;
 use portcullis::authentication::verified_tokens::VerifiedTokens;
 use portcullis::authorization::Authorization;
 use portcullis::catalog::model::Direction;
@@ -75,7 +76,11 @@ impl Line {
         let (recorder, _) = Recorder::build(&log, metrics, clock.clone()).expect("a log");
         let decision_header = HeaderName::parse("x-decision-id").expect("a name");
         Self {
-            checker: Checker::new(Authorization::new(clock), Some(decision_header), recorder),
+            checker: Checker::new(
+                Authorization::new(clock, Revocations::new(0)),
+                Some(decision_header),
+                recorder,
+            ),
             snapshots: SnapshotReader::new(snapshot),
             listener: "inbound".into(),
             issuer,

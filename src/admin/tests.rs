@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -11,6 +12,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::admin::access::AdminToken;
 use crate::authentication::api_key::KeyDigest;
+use crate::authentication::revocation::Revocations;
+use crate::authentication::revocation::keeper::{Keeper, KeeperParts};
 use crate::catalog::Catalog;
 use crate::catalog::model::{
     Api, ApiId, ApiIndex, ApiKey, Application, ApplicationId, ApplicationState, BasePath, Client,
@@ -18,11 +21,14 @@ use crate::catalog::model::{
     PathTemplate, Plan, PlanId, PreflightRule, ScopeRule, Subscription, SubscriptionRule,
     SubscriptionState, TemplateSegment, UnmatchedOperation, UpstreamRules, Window, WindowAlignment,
 };
+use crate::clock::Clock;
+use crate::config::value::HumanDuration;
 use crate::header::HeaderName;
 use crate::listener::address::ListenAddress;
 use crate::secret::Secret;
 use crate::snapshot::{Configured, Revision, Snapshot};
 use crate::telemetry::logging::LogConfig;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::template::HeaderTemplate;
 use crate::upstream::token_cache::TokenCache;
 
@@ -130,6 +136,17 @@ fn state() -> AdminState {
         catalog_status: told(json!({ "sources": [{ "name": "main" }] })),
         problems: told(json!(["apis.yaml:7: title: is empty"])),
         key_sets: told(json!([{ "issuer": "https://idp.example" }])),
+        revocations: RevocationState {
+            keeper: Keeper::new(KeeperParts {
+                revocations: Revocations::new(10),
+                store: None,
+                keep: HumanDuration(Duration::from_secs(3600)),
+                clock: Clock::at(1_800_000_000),
+                tasks: Tasks::new(),
+                metrics: Metrics::new(jiff::Timestamp::UNIX_EPOCH),
+            }),
+            sources: told(json!([])),
+        },
         log_level,
         nudge_reload: Arc::default(),
     }

@@ -188,6 +188,8 @@ pub enum Reason {
     TokenNotYetValid,
     /// The token's `exp` has passed; said only after the signature held.
     TokenExpired,
+    /// The credential holds, and is revoked.
+    TokenRevoked,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -256,7 +258,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -268,6 +270,7 @@ impl Reason {
         Self::KeyUnknown,
         Self::TokenNotYetValid,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -312,6 +315,7 @@ impl Reason {
                 title: "The token has expired",
                 ..unauthenticated("token_expired")
             },
+            Self::TokenRevoked => unauthenticated("token_revoked"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::app::{install_cryptography, load_catalog};
+use crate::app::{install_cryptography, load_catalog, load_revocations};
 use crate::authentication::config::Lasting;
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
@@ -83,6 +83,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let decision_header = loaded.config.checks.decision_header();
+    let revocations = load_revocations(&loaded, &clock)?;
     let snapshot = runtime.block_on(async {
         let mut lasting = Lasting::offline(clock.clone());
         if args.online {
@@ -96,7 +97,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     })?;
     let metrics = Metrics::new(clock.now());
     let (recorder, mut collected) = Recorder::collecting(metrics, clock.clone());
-    let checker = Checker::new(Authorization::new(clock), decision_header, recorder);
+    let checker = Checker::new(
+        Authorization::new(clock, revocations),
+        decision_header,
+        recorder,
+    );
     let asking = Asking {
         listener,
         rules,

@@ -6,3 +6,4 @@ mod app_id;
 mod issuers;
 mod jwt;
 mod key_sets;
+pub(crate) mod revocation;

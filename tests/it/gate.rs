@@ -111,7 +111,8 @@ pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a Deni
         | "issuer_untrusted"
         | "audience_mismatch"
         | "key_unknown"
-        | "token_not_yet_valid" => (401, "unauthenticated"),
+        | "token_not_yet_valid"
+        | "token_revoked" => (401, "unauthenticated"),
         "application_unknown" | "application_suspended" => (403, "access_denied"),
         "subscription_missing" | "subscription_inactive" => (403, "not_subscribed"),
         "rate_limited" => (429, "quota_exceeded"),

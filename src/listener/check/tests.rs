@@ -27,6 +27,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tower::{Service as _, ServiceExt as _};
 
 use super::*;
+use crate::authentication::revocation::Revocations;
 use crate::authorization::Authorization;
 use crate::catalog::Catalog;
 use crate::check::Checker;
@@ -67,7 +68,11 @@ impl Fixture {
         let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
         let snapshot = Snapshot::new(Revision::new(&[]), empty, &Configured::default());
         let shared = Shared {
-            checker: Checker::new(Authorization::new(Clock::system()), None, recorder.clone()),
+            checker: Checker::new(
+                Authorization::new(Clock::system(), Revocations::new(0)),
+                None,
+                recorder.clone(),
+            ),
             snapshots: SnapshotReader::new(snapshot),
             overload,
             slots: Semaphore::new(100),

@@ -1,0 +1,234 @@
+//! Brings entries into force, and keeps them beyond the process: the one way by which the admin API
+//! and logout tokens revoke.
+//
+// INVARIANT: an entry is in force here before anything is written, and stays so where that fails.
+
+use std::sync::Arc;
+
+use crate::authentication::revocation::document::Reading;
+use crate::authentication::revocation::entry::{Entered, Entry, EntryId, EntryView};
+use crate::authentication::revocation::{Full, Revocations};
+use crate::clock::Clock;
+use crate::config::value::HumanDuration;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::task::Tasks;
+use crate::telemetry::metrics::Metrics;
+
+/// Keeps what is revoked. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Keeper(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    revocations: Revocations,
+    store: Option<Store>,
+    keep: HumanDuration,
+    clock: Clock,
+    tasks: Tasks,
+    metrics: Metrics,
+}
+
+/// What a [`Keeper`] is made of.
+#[derive(Debug)]
+pub struct KeeperParts {
+    /// What requests read.
+    pub revocations: Revocations,
+    /// Where entries outlive the process.
+    pub store: Option<Store>,
+    /// How long entries are kept that do not say.
+    pub keep: HumanDuration,
+    /// The time of day.
+    pub clock: Clock,
+    /// Where files are written.
+    pub tasks: Tasks,
+    /// Where it is counted.
+    pub metrics: Metrics,
+}
+
+/// Where an entry is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// In the store.
+    Store,
+    /// In memory: the end of the process ends it.
+    Memory,
+}
+
+impl Kept {
+    /// The name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Why an entry is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKept {
+    /// There are too many.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// It is in force, and the store does not have it.
+    #[error("it is in force here until the process ends, and could not be kept: {0}")]
+    Store(StoreError),
+    /// The process ends.
+    #[error("it is in force here; the process ends")]
+    Ending,
+}
+
+/// Why an entry is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRemoved {
+    /// There is none.
+    #[error("there is no such entry")]
+    Missing,
+    /// It stands in a file.
+    #[error("it stands in a file: remove it there")]
+    InFile,
+    /// The store still has it, so that it stays in force.
+    #[error("it could not be removed, and stays in force: {0}")]
+    Store(StoreError),
+    /// The process ends.
+    #[error("the process ends")]
+    Ending,
+}
+
+impl Keeper {
+    /// Keeps entries by these parts.
+    #[must_use]
+    pub fn new(parts: KeeperParts) -> Self {
+        let KeeperParts {
+            revocations,
+            store,
+            keep,
+            clock,
+            tasks,
+            metrics,
+        } = parts;
+        Self(Arc::new(Inner {
+            revocations,
+            store,
+            keep,
+            clock,
+            tasks,
+            metrics,
+        }))
+    }
+
+    /// What requests read.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.0.revocations
+    }
+
+    /// What entries are read with that `by` enters now.
+    #[must_use]
+    pub fn reading(&self, by: Entered) -> Reading {
+        Reading {
+            by,
+            now: self.0.clock.unix_seconds(),
+            keep: self.0.keep,
+        }
+    }
+
+    /// Brings `entry` into force and keeps it.
+    ///
+    /// # Errors
+    /// Where there are too many, or it is in force but cannot be kept.
+    pub async fn enter(&self, entry: Entry) -> Result<(Arc<Entry>, Kept), NotKept> {
+        let entry = self.0.revocations.add(entry).inspect_err(|full| {
+            self.0.metrics.revocation_refused();
+            tracing::error!(error = %full, "what should be revoked is not");
+        })?;
+        tracing::info!(
+            revocation.id = %entry.id(),
+            revocation.kind = entry.about().kind().name(),
+            revocation.by = entry.by().name(),
+            "revoked"
+        );
+        let Some(store) = self.0.store.clone() else {
+            return Ok((entry, Kept::Memory));
+        };
+        let kept = Arc::clone(&entry);
+        let put = self.0.tasks.blocking(move || store.put_revocation(&kept));
+        match put.await {
+            Ok(Ok(())) => Ok((entry, Kept::Store)),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "an entry is in force and could not be kept");
+                Err(NotKept::Store(error))
+            }
+            Err(_) => Err(NotKept::Ending),
+        }
+    }
+
+    /// Removes an entry: first where it is kept, so that it does not come back.
+    ///
+    /// # Errors
+    /// Where there is none, it is a file's, or it cannot be removed.
+    pub async fn remove(&self, id: EntryId) -> Result<Arc<Entry>, NotRemoved> {
+        let revocations = &self.0.revocations;
+        if revocations.get(id).is_none() {
+            return Err(NotRemoved::Missing);
+        }
+        if revocations.is_in_file(id) {
+            return Err(NotRemoved::InFile);
+        }
+        self.forget(vec![id]).await?;
+        let removed = revocations.remove(id).ok_or(NotRemoved::Missing)?;
+        tracing::info!(revocation.id = %id, "no longer revoked");
+        Ok(removed)
+    }
+
+    async fn forget(&self, ids: Vec<EntryId>) -> Result<(), NotRemoved> {
+        let Some(store) = self.0.store.clone() else {
+            return Ok(());
+        };
+        let removed = self
+            .0
+            .tasks
+            .blocking(move || store.remove_revocations(&ids));
+        match removed.await {
+            Ok(removed) => removed.map_err(NotRemoved::Store),
+            Err(_) => Err(NotRemoved::Ending),
+        }
+    }
+
+    /// Forgets what is over.
+    ///
+    /// # Errors
+    /// Where the store cannot be written; it is tried again with what is over next, and at the start.
+    pub async fn sweep(&self) -> anyhow::Result<()> {
+        let over = self.0.revocations.sweep(self.0.clock.unix_seconds());
+        if !over.is_empty() {
+            tracing::debug!(entries = over.len(), "what was revoked has ended by itself");
+            self.forget(over).await?;
+        }
+        Ok(())
+    }
+
+    /// Some entries, for people.
+    pub fn list<T>(
+        &self,
+        offset: usize,
+        limit: usize,
+        view: impl Fn(EntryView<'_>) -> T,
+    ) -> (usize, Vec<T>) {
+        let (total, entries) = self.0.revocations.list(offset, limit);
+        (
+            total,
+            entries.iter().map(|entry| view(entry.view())).collect(),
+        )
+    }
+}
+
+/// Lets what `store` held when it was opened be in force.
+pub fn load(revocations: &Revocations, store: &Store) {
+    for entry in store.take_revocations() {
+        // what was accepted once stays in force, whatever the configuration allows now
+        revocations.add_accepted(entry);
+    }
+}
