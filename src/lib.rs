@@ -53,6 +53,7 @@ pub mod http_client;
 pub mod json;
 pub mod problem;
 pub mod readiness;
+pub mod redis;
 pub mod secret;
 pub mod signing;
 pub mod store;

@@ -21,6 +21,8 @@
 pub(crate) mod authority;
 #[path = "support/background.rs"]
 pub(crate) mod background;
+#[path = "support/chaos.rs"]
+pub(crate) mod chaos;
 #[path = "support/check.rs"]
 pub(crate) mod check;
 #[path = "support/envoy.rs"]
@@ -37,6 +39,8 @@ pub(crate) mod portcullis;
 pub(crate) mod process;
 #[path = "support/providers.rs"]
 pub(crate) mod providers;
+#[path = "support/redis.rs"]
+pub(crate) mod redis;
 #[path = "support/script.rs"]
 pub(crate) mod script;
 #[path = "support/signing.rs"]

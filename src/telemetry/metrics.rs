@@ -24,8 +24,8 @@ use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
     BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, KindLabels,
-    ListenerLabels, OutcomeLabels, ProviderLabels, RefusalLabels, ReloadLabels, RevisionLabels,
-    SourceLabels, TaskLabels,
+    ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
+    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
@@ -67,6 +67,9 @@ struct Inner {
     provider_paused: Family<ProviderLabels, Gauge>,
     provider_cache_tokens: Gauge,
     provider_cache_bytes: Gauge,
+    redis_requests: Family<RedisRequestLabels, ShardedCounter>,
+    redis_durations: Family<RedisLabels, ShardedHistogram>,
+    redis_connected: Family<RedisLabels, Gauge>,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -303,6 +306,30 @@ impl Metrics {
         self.inner.provider_cache_bytes.set(bytes);
     }
 
+    /// Counts requests to Redis that ended in one way.
+    #[must_use]
+    pub fn redis_requests(&self, redis: &'static str, outcome: &'static str) -> ShardedCounter {
+        self.inner
+            .redis_requests
+            .get_or_create_owned(&RedisRequestLabels { redis, outcome })
+    }
+
+    /// The times of requests to Redis.
+    #[must_use]
+    pub fn redis_durations(&self, redis: &'static str) -> ShardedHistogram {
+        self.inner
+            .redis_durations
+            .get_or_create_owned(&RedisLabels { redis })
+    }
+
+    /// Tells how many connections to Redis are in use.
+    pub fn set_redis_connected(&self, redis: &'static str, connections: usize) {
+        self.inner
+            .redis_connected
+            .get_or_create(&RedisLabels { redis })
+            .set(whole(connections));
+    }
+
     /// Tells, each time that metrics are asked for, when the tasks that ran at least once last
     /// succeeded, and of no other task; 0 for one that never did.
     pub fn follow_tasks(&self, tasks: Tasks) {
@@ -387,6 +414,9 @@ impl Inner {
                 .metric(declaration::PROVIDER_CACHE_TOKENS, Gauge::default()),
             provider_cache_bytes: declare
                 .metric(declaration::PROVIDER_CACHE_BYTES, Gauge::default()),
+            redis_requests: declare.metric(declaration::REDIS_REQUESTS, Family::default()),
+            redis_durations: declare.metric(declaration::REDIS_DURATION, Family::default()),
+            redis_connected: declare.metric(declaration::REDIS_CONNECTED, Family::default()),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

@@ -62,6 +62,11 @@ impl Authority {
         self.issue(params, ec_key())
     }
 
+    /// An identity for TLS servers on this machine.
+    pub(crate) fn host(&self) -> Identity {
+        self.issue(server_params(&["localhost", "127.0.0.1"]), ec_key())
+    }
+
     /// An identity with an RSA key and this organization identifier as its serial number, as
     /// iSHARE's parties have one.
     pub(crate) fn party(&self, id: &str) -> Identity {

@@ -67,6 +67,12 @@ declarations! {
         "Provider tokens that are kept";
     PROVIDER_CACHE_BYTES = "gauge" "portcullis_provider_cache_bytes" [],
         "What they take, about; `checks.providerTokens` is the most";
+    REDIS_REQUESTS = "counter" "portcullis_redis_requests_total" ["redis", "outcome"],
+        "Requests to Redis by how they ended: `answered`, or why it was of no use: `not_connected`, `not_asked` (after failures in a row), `timed_out`, `disconnected`, `read_only`, `loading`, `down`, `moved`, `full`, `wrong_type`, `not_permitted`, `refused`, `unusable`; `redis` is what it is for: `quota` or `revocation`";
+    REDIS_DURATION = "histogram" "portcullis_redis_request_duration_seconds" ["redis"],
+        "Time of requests to Redis that were answered";
+    REDIS_CONNECTED = "gauge" "portcullis_redis_connected" ["redis"],
+        "Connections to Redis that are in use";
     TASK_SUCCESS = "gauge" "portcullis_task_last_success_timestamp_seconds" ["task"],
         "When the background task last succeeded, in seconds since 1970; 0 where it never did";
     USAGE_DROPPED = "counter" "portcullis_usage_dropped_total" [],

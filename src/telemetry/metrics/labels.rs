@@ -39,6 +39,10 @@ label_sets! {
     FetchLabels { provider: Arc<str>, result: &'static str }
     /// Of a provider.
     ProviderLabels { provider: Arc<str> }
+    /// Of what Redis is asked for.
+    RedisLabels { redis: &'static str }
+    /// Of a request to Redis.
+    RedisRequestLabels { redis: &'static str, outcome: &'static str }
     /// Of a task.
     TaskLabels { task: Arc<str> }
     /// Of the program.
