@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
-use crate::app::revocation::Revoking;
+use crate::app::revocation::{Around, Revoking};
 use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
@@ -171,8 +171,13 @@ impl App {
             parties: parties.clone(),
         };
         let store = store::open(&loaded, Store::open)?;
-        let reporting = (&tasks, &metrics);
-        let revoking = Revoking::start(&loaded, store.as_ref(), &clock, reporting)?;
+        let around = Around {
+            clock: &clock,
+            tasks: &tasks,
+            readiness: &readiness,
+            metrics: &metrics,
+        };
+        let revoking = Revoking::start(&loaded, store.as_ref(), around)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;

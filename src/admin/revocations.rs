@@ -15,7 +15,7 @@ use crate::admin::catalog::{MAX_PAGE, Page, no_page};
 use crate::admin::{AdminState, Told};
 use crate::authentication::revocation::document::EntryDocument;
 use crate::authentication::revocation::entry::{Entered, Entry, EntryId};
-use crate::authentication::revocation::keeper::{Keeper, NotKept, NotRemoved};
+use crate::authentication::revocation::keeper::{Keeper, Kept, NotKept, NotRemoved};
 
 /// The largest body: the longest token, and what is said about it.
 const MAX_BODY: usize = 20 * 1024;
@@ -96,7 +96,11 @@ async fn add(
     if let Value::Object(told) = &mut told {
         told.insert("kept".to_owned(), json!(kept.name()));
     }
-    Ok(answer(StatusCode::CREATED, &told))
+    let status = match kept {
+        Kept::Redis | Kept::Store | Kept::Memory => StatusCode::CREATED,
+        Kept::Pending => StatusCode::ACCEPTED,
+    };
+    Ok(answer(status, &told))
 }
 
 async fn remove(
@@ -131,7 +135,9 @@ fn not_removed(error: &NotRemoved) -> AdminProblem {
     let status = match error {
         NotRemoved::Missing => StatusCode::NOT_FOUND,
         NotRemoved::InFile => StatusCode::CONFLICT,
-        NotRemoved::Store(_) | NotRemoved::Ending => StatusCode::SERVICE_UNAVAILABLE,
+        NotRemoved::Shared(_) | NotRemoved::Store(_) | NotRemoved::Ending => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     AdminProblem::new(status, error.to_string())
 }

@@ -139,6 +139,7 @@ fn state() -> AdminState {
         revocations: RevocationState {
             keeper: Keeper::new(KeeperParts {
                 revocations: Revocations::new(10),
+                shared: None,
                 store: None,
                 keep: HumanDuration(Duration::from_secs(3600)),
                 clock: Clock::at(1_800_000_000),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::admin::revocations::RevocationState;
@@ -10,9 +11,15 @@ use crate::authentication::revocation::Revocations;
 use crate::authentication::revocation::config::RevocationConfig;
 use crate::authentication::revocation::file::RevocationFiles;
 use crate::authentication::revocation::keeper::{self, Keeper, KeeperParts};
+use crate::authentication::revocation::shared::{self, SharedEntries, SharedParts};
 use crate::clock::Clock;
+use crate::config::findings::Findings;
 use crate::config::load::Loaded;
+use crate::config::reader::Reader;
 use crate::problem::Problems;
+use crate::readiness::Readiness;
+use crate::redis::Redis;
+use crate::redis::config::RedisSettings;
 use crate::store::Store;
 use crate::task::{Schedule, Tasks};
 use crate::telemetry::metrics::Metrics;
@@ -31,6 +38,16 @@ const SWEEP: Schedule = Schedule {
 pub(super) struct Revoking {
     pub(super) keeper: Keeper,
     files: RevocationFiles,
+    shared: Option<SharedEntries>,
+}
+
+/// What revoking needs of the process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'p> {
+    pub(super) clock: &'p Clock,
+    pub(super) tasks: &'p Tasks,
+    pub(super) readiness: &'p Readiness,
+    pub(super) metrics: &'p Metrics,
 }
 
 /// What is revoked in the files and the store of `loaded`.
@@ -56,6 +73,17 @@ pub(super) fn read(
     Ok((revocations, files))
 }
 
+/// What Redis is reached with, where it is a source.
+fn settings(loaded: &Loaded, config: &RevocationConfig) -> Result<Option<RedisSettings>, Problems> {
+    let Some((at, redis)) = config.redis() else {
+        return Ok(None);
+    };
+    let (mut reader, mut findings) = (Reader::new(loaded.base()), Findings::new());
+    let path = format!("revocation.sources[{at}]");
+    let built = findings.within(&path, |findings| redis.build(&mut reader, findings));
+    loaded.document.problems(&findings).into_result(built)
+}
+
 fn section(loaded: &Loaded) -> RevocationConfig {
     loaded.config.revocation.clone().unwrap_or_default()
 }
@@ -68,41 +96,63 @@ impl Revoking {
     pub(super) fn start(
         loaded: &Loaded,
         store: Option<&Store>,
-        clock: &Clock,
-        (tasks, metrics): (&Tasks, &Metrics),
+        around: Around<'_>,
     ) -> Result<Self, Problems> {
-        let (revocations, files) = read(loaded, store, clock)?;
-        if loaded.config.revocation.is_some() && store.is_none() {
+        let (revocations, files) = read(loaded, store, around.clock)?;
+        let config = section(loaded);
+        let shared = settings(loaded, &config)?.map(|settings| {
+            SharedEntries::new(SharedParts {
+                redis: Redis::start(shared::REDIS, settings, around.tasks, around.metrics),
+                revocations: revocations.clone(),
+                store: store.cloned(),
+                tasks: around.tasks.clone(),
+                clock: around.clock.clone(),
+                readiness: around.readiness.clone(),
+                max_age: config.max_age.map(|age| age.0),
+            })
+        });
+        if loaded.config.revocation.is_some() && store.is_none() && shared.is_none() {
             tracing::warn!(
                 "what the admin API and logout tokens revoke is forgotten when this process ends: `revocation` has no source of type redis, and there is no `store`"
             );
         }
         let keeper = Keeper::new(KeeperParts {
-            revocations: revocations.clone(),
+            revocations,
+            shared: shared.clone(),
             store: store.cloned(),
-            keep: section(loaded).keep,
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            metrics: metrics.clone(),
+            keep: config.keep,
+            clock: around.clock.clone(),
+            tasks: around.tasks.clone(),
+            metrics: around.metrics.clone(),
         });
-        let (statuses, clock) = (files.clone(), clock.clone());
-        metrics.before_each_scrape(move |metrics| {
-            metrics.set_revocations(
-                revocations
-                    .counts()
-                    .map(|(kind, count)| (kind.name(), count)),
-            );
-            for status in statuses.statuses() {
+        let revoking = Self {
+            keeper,
+            files,
+            shared,
+        };
+        revoking.report(around);
+        Ok(revoking)
+    }
+
+    /// Lets metrics read how it stands.
+    fn report(&self, around: Around<'_>) {
+        let revocations = self.keeper.revocations().clone();
+        let (files, shared) = (self.files.clone(), self.shared.clone());
+        let (clock, redis) = (around.clock.clone(), Arc::from(shared::SOURCE));
+        around.metrics.before_each_scrape(move |metrics| {
+            let counts = revocations.counts();
+            metrics.set_revocations(counts.map(|(kind, count)| (kind.name(), count)));
+            for status in files.statuses() {
                 let age = status
                     .last_success
                     .map(|last| clock.now().duration_since(last));
-                let age = age
-                    .and_then(|age| Duration::try_from(age).ok())
-                    .unwrap_or_default();
-                metrics.set_revocation_age(&status.file, age);
+                let age = age.and_then(|age| Duration::try_from(age).ok());
+                metrics.set_revocation_age(&status.file, age.unwrap_or_default());
+            }
+            if let Some(shared) = &shared {
+                metrics.set_revocation_age(&redis, shared.age());
             }
         });
-        Ok(Self { keeper, files })
     }
 
     /// Starts its tasks.
@@ -119,16 +169,37 @@ impl Revoking {
         );
         sweep.keep();
         if !self.files.is_empty() {
-            self.files.watch(tasks, Arc::new(|_| {})).keep();
+            let shared = self.shared.clone();
+            let changed = move |changes| {
+                if let Some(shared) = &shared {
+                    shared.file_changed(changes);
+                }
+            };
+            self.files.watch(tasks, Arc::new(changed)).keep();
+        }
+        if let Some(shared) = &self.shared {
+            shared.start();
         }
     }
 
     /// What the admin API needs.
     pub(super) fn admin_state(&self) -> RevocationState {
-        let files = self.files.clone();
+        let (files, shared) = (self.files.clone(), self.shared.clone());
         RevocationState {
             keeper: self.keeper.clone(),
-            sources: Arc::new(move || told(&files.statuses())),
+            sources: Arc::new(move || {
+                let files = files.statuses();
+                let files = files.iter().map(told);
+                let shared = shared.iter().map(|shared| {
+                    json!({
+                        "redis": shared::SOURCE,
+                        "ageSeconds": shared.age().as_secs(),
+                        "pending": shared.pending(),
+                        "problem": shared.problem(),
+                    })
+                });
+                files.chain(shared).collect()
+            }),
         }
     }
 }

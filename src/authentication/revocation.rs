@@ -14,6 +14,7 @@ pub mod entry;
 pub mod file;
 mod index;
 pub mod keeper;
+pub mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::authentication::config::{AuthenticatorConfig, AuthenticatorConfigs};
 use crate::config::findings::Findings;
 use crate::config::value::HumanDuration;
+use crate::redis::config::RedisConfig;
 
 /// What is revoked although it holds. Left out, the admin API can revoke, and nothing keeps that beyond
 /// the end of the process.
@@ -37,6 +38,8 @@ pub enum RevocationSource {
         /// The file.
         path: PathBuf,
     },
+    /// Redis: what one replica is told, all know, and so does one that starts later.
+    Redis(Box<RedisConfig>),
 }
 
 /// Logout tokens (OpenID Connect Back-Channel Logout 1.0).
@@ -71,8 +74,19 @@ impl Default for RevocationConfig {
 impl RevocationConfig {
     /// The files that it names.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.sources.iter().map(|source| match source {
-            RevocationSource::File { path } => path,
+        self.sources.iter().filter_map(|source| match source {
+            RevocationSource::File { path } => Some(path),
+            RevocationSource::Redis(_) => None,
+        })
+    }
+
+    /// The Redis that it names, and where.
+    #[must_use]
+    pub fn redis(&self) -> Option<(usize, &RedisConfig)> {
+        let mut sources = self.sources.iter().enumerate();
+        sources.find_map(|(at, source)| match source {
+            RevocationSource::File { .. } => None,
+            RevocationSource::Redis(redis) => Some((at, &**redis)),
         })
     }
 
@@ -88,7 +102,16 @@ impl RevocationConfig {
                     findings.wrong(&format!("{path}.path"), "must not be empty");
                 }
                 RevocationSource::File { .. } => {}
+                RevocationSource::Redis(_) if self.redis().is_some_and(|(first, _)| first < at) => {
+                    findings.wrong(&path, "there is one source of type redis at most");
+                }
+                RevocationSource::Redis(redis) => {
+                    findings.within(&path, |findings| redis.check(findings));
+                }
             }
+        }
+        if self.max_age.is_some() && self.redis().is_none() {
+            findings.wrong("maxAge", "is of a source of type redis, and there is none");
         }
         if !(1..=MAX_MAX_ENTRIES).contains(&self.max_entries) {
             findings.wrong("maxEntries", "from 1 to 100000000");

@@ -76,7 +76,7 @@ impl Kind {
 
 /// Who or what is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct About {
     /// What it is.
     pub(super) kind: Kind,
@@ -230,9 +230,10 @@ pub(super) fn bytes_of_hexadecimal<const N: usize>(text: &str) -> Option<[u8; N]
     Some(bytes)
 }
 
-/// That something is revoked.
+/// That something is revoked. It is kept and told to other replicas in this form, of which a later
+/// version may say more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// What is revoked.
     pub(super) about: About,

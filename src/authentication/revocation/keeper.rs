@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use crate::authentication::revocation::document::Reading;
-use crate::authentication::revocation::entry::{Entered, Entry, EntryId, EntryView};
+use crate::authentication::revocation::entry::{Entered, Entry, EntryId};
+use crate::authentication::revocation::shared::SharedEntries;
 use crate::authentication::revocation::{Full, Revocations};
 use crate::clock::Clock;
 use crate::config::value::HumanDuration;
+use crate::redis::RedisUnavailable;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::task::Tasks;
@@ -22,6 +24,7 @@ pub struct Keeper(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     revocations: Revocations,
+    shared: Option<SharedEntries>,
     store: Option<Store>,
     keep: HumanDuration,
     clock: Clock,
@@ -34,6 +37,8 @@ struct Inner {
 pub struct KeeperParts {
     /// What requests read.
     pub revocations: Revocations,
+    /// How other replicas are told.
+    pub shared: Option<SharedEntries>,
     /// Where entries outlive the process.
     pub store: Option<Store>,
     /// How long entries are kept that do not say.
@@ -49,6 +54,10 @@ pub struct KeeperParts {
 /// Where an entry is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
+    /// In Redis: all replicas know.
+    Redis,
+    /// Not in Redis yet, which is away: it is written there when it is back.
+    Pending,
     /// In the store.
     Store,
     /// In memory: the end of the process ends it.
@@ -60,6 +69,8 @@ impl Kept {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Redis => "redis",
+            Self::Pending => "pending",
             Self::Store => "store",
             Self::Memory => "memory",
         }
@@ -89,6 +100,9 @@ pub enum NotRemoved {
     /// It stands in a file.
     #[error("it stands in a file: remove it there")]
     InFile,
+    /// Redis still has it, so that it stays in force.
+    #[error("it could not be removed from redis, and stays in force: {0}")]
+    Shared(RedisUnavailable),
     /// The store still has it, so that it stays in force.
     #[error("it could not be removed, and stays in force: {0}")]
     Store(StoreError),
@@ -103,6 +117,7 @@ impl Keeper {
     pub fn new(parts: KeeperParts) -> Self {
         let KeeperParts {
             revocations,
+            shared,
             store,
             keep,
             clock,
@@ -111,6 +126,7 @@ impl Keeper {
         } = parts;
         Self(Arc::new(Inner {
             revocations,
+            shared,
             store,
             keep,
             clock,
@@ -150,13 +166,32 @@ impl Keeper {
             revocation.by = entry.by().name(),
             "revoked"
         );
-        let Some(store) = self.0.store.clone() else {
-            return Ok((entry, Kept::Memory));
+        let shared = match &self.0.shared {
+            Some(shared) => Some(shared.put(&entry).await),
+            None => None,
         };
-        let kept = Arc::clone(&entry);
+        if let Some(Err(error)) = &shared {
+            tracing::warn!(%error, "in force here; other replicas are told when redis is back");
+        }
+        let is_stored = self.store(&entry).await?;
+        let kept = match (shared, is_stored) {
+            (Some(Ok(())), _) => Kept::Redis,
+            (Some(Err(_)), _) => Kept::Pending,
+            (None, true) => Kept::Store,
+            (None, false) => Kept::Memory,
+        };
+        Ok((entry, kept))
+    }
+
+    /// Writes the store, where there is one.
+    async fn store(&self, entry: &Arc<Entry>) -> Result<bool, NotKept> {
+        let Some(store) = self.0.store.clone() else {
+            return Ok(false);
+        };
+        let kept = Arc::clone(entry);
         let put = self.0.tasks.blocking(move || store.put_revocation(&kept));
         match put.await {
-            Ok(Ok(())) => Ok((entry, Kept::Store)),
+            Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => {
                 tracing::error!(%error, "an entry is in force and could not be kept");
                 Err(NotKept::Store(error))
@@ -171,14 +206,16 @@ impl Keeper {
     /// Where there is none, it is a file's, or it cannot be removed.
     pub async fn remove(&self, id: EntryId) -> Result<Arc<Entry>, NotRemoved> {
         let revocations = &self.0.revocations;
-        if revocations.get(id).is_none() {
-            return Err(NotRemoved::Missing);
-        }
+        let entry = revocations.get(id).ok_or(NotRemoved::Missing)?;
         if revocations.is_in_file(id) {
             return Err(NotRemoved::InFile);
         }
+        if let Some(shared) = &self.0.shared {
+            shared.remove(&entry).await.map_err(NotRemoved::Shared)?;
+        }
         self.forget(vec![id]).await?;
-        let removed = revocations.remove(id).ok_or(NotRemoved::Missing)?;
+        // by now, the channel may have told that it is gone
+        let removed = revocations.remove(id).unwrap_or(entry);
         tracing::info!(revocation.id = %id, "no longer revoked");
         Ok(removed)
     }
@@ -205,23 +242,12 @@ impl Keeper {
         let over = self.0.revocations.sweep(self.0.clock.unix_seconds());
         if !over.is_empty() {
             tracing::debug!(entries = over.len(), "what was revoked has ended by itself");
+            if let Some(shared) = &self.0.shared {
+                shared.forget(&over).await;
+            }
             self.forget(over).await?;
         }
         Ok(())
-    }
-
-    /// Some entries, for people.
-    pub fn list<T>(
-        &self,
-        offset: usize,
-        limit: usize,
-        view: impl Fn(EntryView<'_>) -> T,
-    ) -> (usize, Vec<T>) {
-        let (total, entries) = self.0.revocations.list(offset, limit);
-        (
-            total,
-            entries.iter().map(|entry| view(entry.view())).collect(),
-        )
     }
 }
 
