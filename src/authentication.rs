@@ -8,9 +8,11 @@
 pub mod algorithm;
 pub mod api_key;
 pub mod app_id;
+mod claims;
 pub mod config;
 pub mod credential;
 pub mod failures;
+pub mod introspection;
 pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;
@@ -18,11 +20,13 @@ pub mod principal;
 pub mod revocation;
 #[cfg(test)]
 mod testing;
+mod unverified;
 pub mod verified_tokens;
 
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
-use crate::authentication::credential::CredentialPlace;
+use crate::authentication::credential::{Credential, CredentialPlace, Found};
+use crate::authentication::introspection::IntrospectionAuthenticator;
 use crate::authentication::jwt::JwtAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Method, Principal, SubscriptionSource,
@@ -32,6 +36,7 @@ use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::routing::Route;
+use std::time::Instant;
 
 /// The name of the authenticator that lets everybody in; it always exists and must be named to be used.
 pub const ANONYMOUS: &str = "anonymous";
@@ -41,6 +46,8 @@ pub const ANONYMOUS: &str = "anonymous";
 pub enum Authenticator {
     /// Tokens of an issuer.
     Jwt(Box<JwtAuthenticator>),
+    /// Tokens that their issuer is asked about.
+    Introspection(Box<IntrospectionAuthenticator>),
     /// API keys of the catalog's applications.
     ApiKey(ApiKeyAuthenticator),
     /// App ids and their keys.
@@ -64,9 +71,15 @@ pub enum Outcome<'s> {
 }
 
 impl Authenticator {
-    async fn authenticate(&self, request: &DownstreamRequest, catalog: &Catalog) -> Outcome<'_> {
+    async fn authenticate(
+        &self,
+        request: &DownstreamRequest,
+        catalog: &Catalog,
+        until: &(impl Fn() -> Instant + Sync),
+    ) -> Outcome<'_> {
         match self {
             Self::Jwt(jwt) => jwt.authenticate(request).await,
+            Self::Introspection(introspection) => introspection.authenticate(request, until).await,
             Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
             Self::AppId(app_id) => app_id.authenticate(request, catalog),
             Self::Anonymous => Outcome::Verified(anonymous()),
@@ -78,6 +91,7 @@ impl Authenticator {
     pub fn name(&self) -> &str {
         match self {
             Self::Jwt(jwt) => jwt.name(),
+            Self::Introspection(introspection) => introspection.name(),
             Self::ApiKey(api_key) => api_key.name(),
             Self::AppId(app_id) => app_id.name(),
             Self::Anonymous => ANONYMOUS,
@@ -89,6 +103,7 @@ impl Authenticator {
     pub fn method(&self) -> Method {
         match self {
             Self::Jwt(_) => Method::Jwt,
+            Self::Introspection(_) => Method::Introspection,
             Self::ApiKey(_) => Method::ApiKey,
             Self::AppId(_) => Method::AppId,
             Self::Anonymous => Method::Anonymous,
@@ -99,6 +114,7 @@ impl Authenticator {
     pub fn places(&self) -> impl Iterator<Item = &CredentialPlace> {
         let (first, second): (&[_], &[_]) = match self {
             Self::Jwt(jwt) => (jwt.places(), &[]),
+            Self::Introspection(introspection) => (introspection.places(), &[]),
             Self::ApiKey(api_key) => (api_key.places(), &[]),
             Self::AppId(app_id) => app_id.places(),
             Self::Anonymous => (&[], &[]),
@@ -111,6 +127,7 @@ impl Authenticator {
     pub fn token_places(&self) -> Option<&[CredentialPlace]> {
         match self {
             Self::Jwt(jwt) => Some(jwt.places()),
+            Self::Introspection(introspection) => Some(introspection.places()),
             Self::ApiKey(_) | Self::AppId(_) | Self::Anonymous => None,
         }
     }
@@ -120,6 +137,7 @@ impl Authenticator {
     pub fn challenge(&self) -> Option<Challenge> {
         match self {
             Self::Jwt(jwt) => Some(jwt.challenge()),
+            Self::Introspection(introspection) => Some(introspection.challenge()),
             Self::ApiKey(api_key) => Some(api_key.challenge()),
             Self::AppId(app_id) => Some(app_id.challenge()),
             Self::Anonymous => None,
@@ -149,7 +167,31 @@ impl Challenge {
     }
 }
 
-/// Finds out who calls; a credential that holds and is among the `revoked` ends the search.
+/// The token in `places`, of `max_token` bytes at most; else what becomes of a request without one.
+fn presented<'a>(
+    places: &'a [CredentialPlace],
+    max_token: usize,
+    request: &'a DownstreamRequest,
+) -> Result<Credential<'a>, Outcome<'static>> {
+    let credential = match CredentialPlace::find(places, request) {
+        Found::Absent => return Err(Outcome::Absent),
+        Found::One(credential) => credential,
+        Found::Ambiguous(why) => {
+            let denial = Denial::new(Reason::CredentialInvalid, why);
+            return Err(Outcome::Stopped(denial.into()));
+        }
+    };
+    let not_mine = |why| Outcome::NotMine(Denial::new(Reason::CredentialInvalid, why));
+    match credential.single() {
+        None => Err(not_mine("user name and password, no token")),
+        // before anything is computed over it
+        Some(text) if text.len() > max_token => Err(not_mine("it is longer than tokens may be")),
+        Some(_) => Ok(credential),
+    }
+}
+
+/// Finds out who calls; a credential that holds and is among the `revoked` ends the search. What has
+/// to be asked for is waited for `until` at most.
 ///
 /// # Errors
 /// The denial of the authenticator that the credential belongs to, or `credential_missing`.
@@ -157,11 +199,13 @@ pub async fn authenticate<'s>(
     route: &Route<'s>,
     request: &DownstreamRequest,
     revoked: &Revocations,
+    until: impl Fn() -> Instant + Sync,
 ) -> Result<Caller<'s>, Stop> {
     let mut unclaimed: Option<Denial> = None;
     let mut everybody: Option<Principal<'s>> = None;
     for authenticator in route.authenticators() {
-        let outcome = authenticator.authenticate(request, route.catalog()).await;
+        let catalog = route.catalog();
+        let outcome = authenticator.authenticate(request, catalog, &until).await;
         let outcome = unless_revoked(outcome, authenticator, request, revoked);
         explain(authenticator, &outcome);
         match outcome {

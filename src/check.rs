@@ -130,9 +130,10 @@ impl Checker {
         asking: &Asking,
     ) -> Result<Grant<'s>, Stop> {
         let revoked = self.authorization.revocations();
-        let caller = authenticate(route, request, revoked).await?;
+        let until = || asking.until();
+        let caller = authenticate(route, request, revoked, until).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
-        augment(route, request, permit, || asking.until()).await
+        augment(route, request, permit, until).await
     }
 
     async fn in_time<'s>(

@@ -11,6 +11,7 @@ use crate::authentication::api_key::{ApiKeyAuthenticator, ApiKeyConfig};
 use crate::authentication::app_id::{AppIdAuthenticator, AppIdConfig};
 use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
+use crate::authentication::introspection::config::IntrospectionConfig;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::verified_tokens::VerifiedTokens;
@@ -35,6 +36,8 @@ pub type AuthenticatorConfigs = BTreeMap<String, AuthenticatorConfig>;
 pub enum AuthenticatorConfig {
     /// JSON Web Tokens of an issuer.
     Jwt(Box<JwtConfig>),
+    /// Tokens that their issuer is asked about (RFC 7662), whatever they look like.
+    Introspection(Box<IntrospectionConfig>),
     /// API keys of the catalog's applications.
     ApiKey(ApiKeyConfig),
     /// App ids of the catalog's applications, with a key where they have one.
@@ -154,6 +157,7 @@ impl AuthenticatorConfig {
     pub fn check(&self, findings: &mut Findings) {
         match self {
             Self::Jwt(config) => config.check(findings),
+            Self::Introspection(config) => config.check(findings),
             Self::ApiKey(config) => config.check(findings),
             Self::AppId(config) => config.check(findings),
         }
@@ -171,6 +175,10 @@ impl AuthenticatorConfig {
                 let built = config.build(name, shared, context)?;
                 Some(Authenticator::Jwt(Box::new(built)))
             }
+            Self::Introspection(config) => {
+                let built = config.build(name, context)?;
+                Some(Authenticator::Introspection(Box::new(built)))
+            }
             Self::ApiKey(config) => {
                 ApiKeyAuthenticator::build(config, name, context).map(Authenticator::ApiKey)
             }
@@ -184,7 +192,7 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn verifies_tokens(&self) -> bool {
         match self {
-            Self::Jwt(_) => true,
+            Self::Jwt(_) | Self::Introspection(_) => true,
             Self::ApiKey(_) | Self::AppId(_) => false,
         }
     }
@@ -194,6 +202,7 @@ impl AuthenticatorConfig {
     pub fn credential_headers(&self) -> Vec<HeaderName> {
         let places = match self {
             Self::Jwt(config) => config.credentials.clone(),
+            Self::Introspection(config) => config.credentials.clone(),
             Self::ApiKey(config) => config.credentials.clone(),
             Self::AppId(config) => [&config.id[..], &config.key[..]].concat(),
         };
@@ -209,11 +218,15 @@ impl AuthenticatorConfig {
     /// Whether subscriptions that a token lists count.
     #[must_use]
     pub fn takes_token_subscriptions(&self) -> bool {
-        self.as_jwt()
-            .is_some_and(|config| match config.subscriptions {
-                SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
-                SubscriptionsConfig::Catalog => false,
-            })
+        let source = match self {
+            Self::Jwt(config) => config.subscriptions,
+            Self::Introspection(config) => config.subscriptions,
+            Self::ApiKey(_) | Self::AppId(_) => SubscriptionsConfig::Catalog,
+        };
+        match source {
+            SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
+            SubscriptionsConfig::Catalog => false,
+        }
     }
 
     /// The places whose content it takes for a key of its own, whatever it is: no authenticator
@@ -222,6 +235,8 @@ impl AuthenticatorConfig {
     pub fn key_places(&self) -> Vec<String> {
         let places = match self {
             Self::Jwt(_) => &[][..],
+            // it asks about whatever is no JSON Web Token of another issuer
+            Self::Introspection(config) => &config.credentials,
             Self::ApiKey(config) => &config.credentials,
             Self::AppId(config) => &config.id,
         };
@@ -232,7 +247,7 @@ impl AuthenticatorConfig {
     fn as_jwt(&self) -> Option<&JwtConfig> {
         match self {
             Self::Jwt(config) => Some(config),
-            Self::ApiKey(_) | Self::AppId(_) => None,
+            Self::Introspection(_) | Self::ApiKey(_) | Self::AppId(_) => None,
         }
     }
 }

@@ -7,26 +7,24 @@
 
 mod build;
 mod check;
-mod claims;
 pub mod config;
-mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::authentication::algorithm::Algorithm;
-use crate::authentication::credential::{CredentialPlace, Found};
+use crate::authentication::claims::{ClaimError, ClaimRules};
+use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
-use crate::authentication::jwt::claims::ClaimRules;
-use crate::authentication::jwt::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
 use crate::authentication::key_set::{KeySet, NoKey};
 use crate::authentication::principal::{
     ClientIdentity, Identity, Method, Principal, SubscriptionSource,
 };
+use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
-use crate::authentication::{Challenge, Outcome};
+use crate::authentication::{Challenge, Outcome, presented};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::{DownstreamRequest, PeerAddress};
 use crate::clock::Clock;
@@ -73,32 +71,22 @@ enum JwtError {
     Signature,
     #[error("too many signatures from this source did not hold: this one was not looked at")]
     TooManyFailures,
-    #[error("the token has expired")]
-    Expired,
-    #[error("the token's `{0}` lies in the future")]
-    NotYetValid(&'static str),
-    #[error("the token is for another audience")]
-    Audience,
-    #[error("claim `{0}` is {1}")]
-    Claim(Box<str>, &'static str),
+    #[error(transparent)]
+    Claims(#[from] ClaimError),
 }
 
 /// The one place that says what becomes of each error.
 impl From<JwtError> for Stop {
     fn from(error: JwtError) -> Self {
-        let reason = match error {
+        let reason = match &error {
             JwtError::KeysUnavailable(error) => {
                 return Fault::new(FaultReason::DependencyUnavailable, error.to_string()).into();
             }
-            JwtError::Header(_) | JwtError::Algorithm(_) | JwtError::Claim(..) => {
-                Reason::CredentialInvalid
-            }
+            JwtError::Header(_) | JwtError::Algorithm(_) => Reason::CredentialInvalid,
             JwtError::KeyUnknown | JwtError::KeyNotNamed => Reason::KeyUnknown,
             JwtError::Signature => Reason::SignatureInvalid,
             JwtError::TooManyFailures => Reason::RateLimited,
-            JwtError::Expired => Reason::TokenExpired,
-            JwtError::NotYetValid(_) => Reason::TokenNotYetValid,
-            JwtError::Audience => Reason::AudienceMismatch,
+            JwtError::Claims(error) => error.reason(),
         };
         Denial::new(reason, error.to_string()).into()
     }
@@ -125,29 +113,18 @@ impl JwtAuthenticator {
 
     /// Verifies the token of `request`, if it has one of this issuer's.
     pub async fn authenticate(&self, request: &DownstreamRequest) -> Outcome<'_> {
-        let credential = match CredentialPlace::find(&self.places, request) {
-            Found::Absent => return Outcome::Absent,
-            Found::One(credential) => credential,
-            Found::Ambiguous(why) => {
-                return Outcome::Stopped(Denial::new(Reason::CredentialInvalid, why).into());
-            }
+        let credential = match presented(&self.places, self.max_token, request) {
+            Ok(credential) => credential,
+            Err(outcome) => return outcome,
         };
+        let text = credential.single().unwrap_or_default();
         let not_mine = |reason, why: &'static str| Outcome::NotMine(Denial::new(reason, why));
-        let Some(text) = credential.single() else {
-            return not_mine(
-                Reason::CredentialInvalid,
-                "user name and password, no token",
-            );
-        };
-        // before anything is computed over it
-        if text.len() > self.max_token {
-            return not_mine(Reason::CredentialInvalid, "it is longer than tokens may be");
-        }
         if let Some(seen) = self.seen.find(text).filter(|seen| self.still_holds(seen)) {
             let timely = self
                 .rules
                 .judge_times(seen.times, self.clock.unix_seconds());
-            return self.outcome(timely.map(|()| Arc::clone(&seen.identity)));
+            let identity = timely.map(|()| Arc::clone(&seen.identity));
+            return self.outcome(identity.map_err(JwtError::Claims));
         }
         let token = match UnverifiedToken::parse(text) {
             Ok(token) => token,
@@ -212,7 +189,7 @@ impl JwtAuthenticator {
         let times = Times::read(&claims)?;
         let timely = self.rules.judge_times(times, self.clock.unix_seconds());
         match (timely, self.rules.identify(claims, times)) {
-            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error.into()),
             (timely, Ok(identity)) => {
                 // also where it has expired: the next time, that is told without its signature
                 let identity = Arc::new(identity);
@@ -221,9 +198,10 @@ impl JwtAuthenticator {
                     identity: Arc::clone(&identity),
                     times,
                     keys: replaceable.then(|| Arc::downgrade(&keys)),
+                    until: None,
                 };
-                self.seen.remember(text, found);
-                timely.map(|()| identity)
+                self.seen.remember(text, Arc::new(found));
+                timely.map(|()| identity).map_err(JwtError::Claims)
             }
         }
     }

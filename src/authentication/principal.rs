@@ -72,6 +72,8 @@ pub struct ClaimedApplication {
 pub enum Method {
     /// A JSON Web Token.
     Jwt,
+    /// A token that its issuer was asked about.
+    Introspection,
     /// An API key.
     ApiKey,
     /// An app id, with a key where it has one.
@@ -86,6 +88,7 @@ impl Method {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Jwt => "jwt",
+            Self::Introspection => "introspection",
             Self::ApiKey => "apiKey",
             Self::AppId => "appId",
             Self::Anonymous => "anonymous",

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::authentication::key_set::KeySet;
 use crate::authentication::principal::Identity;
@@ -31,13 +32,15 @@ pub(super) struct OwnTokens {
     authenticator: [u8; 8],
 }
 
-/// A token whose signature held.
+/// A token whose signature held, or that its issuer said to be active.
 #[derive(Debug)]
 pub(super) struct VerifiedToken {
     pub identity: Arc<Identity>,
     pub times: Times,
     /// The keys that it was verified with, where they may be replaced; it does not keep them alive.
     pub keys: Option<Weak<KeySet>>,
+    /// Until when what its issuer answered about it counts, where that was asked.
+    pub until: Option<Instant>,
 }
 
 /// When a token may be used, in seconds since 1970 (RFC 7519 sections 4.1.4 to 4.1.6).
@@ -96,12 +99,18 @@ impl OwnTokens {
     }
 
     /// Remembers what `token` was found to be.
-    pub(super) fn remember(&self, token: &str, found: VerifiedToken) {
+    pub(super) fn remember(&self, token: &str, found: Arc<VerifiedToken>) {
         let bytes = size_of::<VerifiedToken>() + identity_bytes(&found.identity);
-        self.cache.insert(self.key(token), Arc::new(found), bytes);
+        self.cache.insert(self.key(token), found, bytes);
     }
 
-    fn key(&self, token: &str) -> KeyedDigest {
+    /// Forgets what `token` was found to be.
+    pub(super) fn forget(&self, token: &str) {
+        self.cache.remove(self.key(token));
+    }
+
+    /// What stands for `token`, of this authenticator alone.
+    pub(super) fn key(&self, token: &str) -> KeyedDigest {
         KeyedDigest::of(&[&self.authenticator, token.as_bytes()])
     }
 }
@@ -158,6 +167,7 @@ mod tests {
                 issued: None,
             },
             keys: None,
+            until: None,
         }
     }
 
@@ -168,7 +178,7 @@ mod tests {
             tokens.of_next_authenticator(),
             tokens.of_next_authenticator(),
         );
-        one.remember("a.b.c", token());
+        one.remember("a.b.c", Arc::new(token()));
         assert!(one.find("a.b.c").is_some());
         assert!(other.find("a.b.c").is_none());
         for another in ["a.b.d", "a.b.", "a.b.cc", ""] {

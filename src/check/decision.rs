@@ -190,6 +190,8 @@ pub enum Reason {
     TokenExpired,
     /// The credential holds, and is revoked.
     TokenRevoked,
+    /// The issuer says that the token is not active: it has ended, was revoked, or never was.
+    TokenInactive,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -200,7 +202,7 @@ pub enum Reason {
     SubscriptionInactive,
     /// The caller lacks a scope that the operation needs.
     ScopeInsufficient,
-    /// Too many signatures from the caller's address did not hold; a new token is not looked at.
+    /// Too many tokens from the caller's address did not hold; a new one is not looked at.
     RateLimited,
 }
 
@@ -258,7 +260,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -271,6 +273,7 @@ impl Reason {
         Self::TokenNotYetValid,
         Self::TokenExpired,
         Self::TokenRevoked,
+        Self::TokenInactive,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -316,6 +319,7 @@ impl Reason {
                 ..unauthenticated("token_expired")
             },
             Self::TokenRevoked => unauthenticated("token_revoked"),
+            Self::TokenInactive => unauthenticated("token_inactive"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),

@@ -18,7 +18,7 @@ mod header_map;
 mod header_service;
 pub mod ishare;
 pub mod life;
-mod oauth;
+pub(crate) mod oauth;
 pub mod service;
 pub mod signed;
 pub mod token_urls;

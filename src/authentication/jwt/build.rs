@@ -6,25 +6,20 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::claims::{AudienceRule, ClaimPath, ClaimRules};
-use super::config::{
-    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
-    SubscriptionsConfig,
-};
-use super::unverified::TokenTypes;
+use super::config::{DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig};
 use super::{JwtAuthenticator, Keys};
 use crate::authentication::algorithm::Algorithm;
+use crate::authentication::claims::rules::{DEFAULT_MAX_TOKEN, whole_seconds};
+use crate::authentication::claims::{ClaimPath, ClaimRules};
 use crate::authentication::config::{BuildContext, build_places};
 use crate::authentication::key_refresh::{KeyPlace, KeySourceConfig};
 use crate::authentication::key_set::{KeySet, KeySetError, MAX_BYTES};
-use crate::authentication::principal::SubscriptionSource;
+use crate::authentication::unverified::TokenTypes;
 use crate::config::findings::Findings;
 use crate::config::value::HumanDuration;
 use crate::http_client::Schemes;
 
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
 const DEFAULT_COOLDOWN: HumanDuration = HumanDuration(Duration::from_secs(10));
-const DEFAULT_MAX_TOKEN: usize = 8 * 1024;
 
 impl JwtConfig {
     /// Makes the authenticator called `name`, which takes the tokens of an issuer alone or not.
@@ -51,11 +46,7 @@ impl JwtConfig {
             algorithms: self.algorithms.clone().unwrap_or_else(asymmetric),
             keys,
             rules: self.build_rules(),
-            subscriptions: match self.subscriptions {
-                SubscriptionsConfig::Catalog => SubscriptionSource::Catalog,
-                SubscriptionsConfig::Token => SubscriptionSource::Token,
-                SubscriptionsConfig::TokenThenCatalog => SubscriptionSource::TokenThenCatalog,
-            },
+            subscriptions: self.subscriptions.source(),
             seen: context.lasting.verified_tokens.of_next_authenticator(),
             clock: context.lasting.clock.clone(),
             failures: context.lasting.failures.clone(),
@@ -114,42 +105,14 @@ impl JwtConfig {
     }
 
     fn build_rules(&self) -> ClaimRules {
-        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        let named = |claim: &Option<String>, defaults: &[&str]| -> Vec<ClaimPath> {
-            match claim {
-                Some(path) => vec![ClaimPath::new(path)],
-                None => defaults.iter().copied().map(ClaimPath::new).collect(),
-            }
-        };
-        let one = |claim: &Option<String>, default: &str| {
-            ClaimPath::new(claim.as_deref().unwrap_or(default))
-        };
-        let claims = &self.claims;
-        let token_counts = self.subscriptions != SubscriptionsConfig::Catalog;
-        let application = token_counts || claims.application.is_some();
         ClaimRules {
-            issuer: self.issuer.as_str().into(),
-            audience: match (&self.audiences, self.audience) {
-                (Some(audiences), _) => {
-                    AudienceRule::AnyOf(audiences.iter().map(|one| one.as_str().into()).collect())
-                }
-                (None, Some(AudienceConfig::ClientId)) => AudienceRule::ClientId,
-                (None, Some(AudienceConfig::Any)) => AudienceRule::Any,
-                // refused by `check`; nobody is let in by it
-                (None, None) => AudienceRule::AnyOf(Vec::new()),
-            },
-            leeway_seconds: seconds(self.leeway.map_or(DEFAULT_LEEWAY, |leeway| leeway.0)),
-            max_lifetime_seconds: self.max_lifetime.map(|most| seconds(most.0)),
+            max_lifetime_seconds: self.max_lifetime.map(|most| whole_seconds(most.0)),
             required: self
                 .required_claims
                 .iter()
                 .map(|path| ClaimPath::new(path))
                 .collect(),
-            client_id: named(&claims.client_id, &["azp", "client_id", "consumerKey"]),
-            subject: one(&claims.subject, "sub"),
-            scopes: named(&claims.scopes, &["scope", "scp"]),
-            subscriptions: token_counts.then(|| one(&claims.subscriptions, "subscribedAPIs")),
-            application: application.then(|| one(&claims.application, "application")),
+            ..self.rules().build()
         }
     }
 }

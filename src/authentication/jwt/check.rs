@@ -5,32 +5,24 @@ use std::time::Duration;
 use url::Url;
 
 use super::build::report_keys;
-use super::claims::ClaimPath;
-use super::config::{
-    AudienceConfig, DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig,
-    SubscriptionsConfig,
-};
+use super::config::{DEFAULT_MAX_STALE, DEFAULT_REFRESH_INTERVAL, JwtConfig, KeysConfig};
+use crate::authentication::claims::rules::{check_max_token, check_path};
 use crate::authentication::config::check_places;
 use crate::authentication::key_set::KeySet;
 use crate::config::findings::Findings;
 
-const MAX_LEEWAY: Duration = Duration::from_secs(120);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-const MAX_MAX_TOKEN: usize = 16 * 1024;
 
 impl JwtConfig {
     /// Finds what is wrong, without reading anything else.
     pub fn check(&self, findings: &mut Findings) {
         self.check_issuer(findings);
-        self.check_audience(findings);
+        self.rules().check(findings);
         self.check_algorithms(findings);
         check_places("credentials", &self.credentials, findings);
-        self.check_claims(findings);
+        self.check_required(findings);
         if self.types.as_ref().is_some_and(Vec::is_empty) {
             findings.wrong("types", "name a type, or leave it out");
-        }
-        if self.leeway.is_some_and(|leeway| leeway.0 > MAX_LEEWAY) {
-            findings.wrong("leeway", "at most 120s");
         }
         if self.max_lifetime.is_some_and(|most| most.0.is_zero()) {
             findings.wrong("maxLifetime", "no token lives so short");
@@ -49,11 +41,7 @@ impl JwtConfig {
         if most.0 < every.0.saturating_mul(2) {
             findings.wrong("maxStale", "at least twice `refreshInterval`");
         }
-        if let Some(size) = self.max_token
-            && !(1..=MAX_MAX_TOKEN).contains(&size.0)
-        {
-            findings.wrong("maxToken", "from 1B to 16KiB");
-        }
+        check_max_token(self.max_token, findings);
     }
 
     fn check_issuer(&self, findings: &mut Findings) {
@@ -95,34 +83,6 @@ impl JwtConfig {
         }
     }
 
-    fn check_audience(&self, findings: &mut Findings) {
-        match (&self.audiences, self.audience) {
-            (None, None) => findings.wrong(
-                "audiences",
-                "is needed: name what your issuer puts into `aud` for this service, or set \
-                 `audience: clientId` where it puts the client there",
-            ),
-            (Some(_), Some(_)) => findings.wrong("audience", "give `audiences` or `audience`"),
-            (Some(audiences), None) if audiences.is_empty() => {
-                findings.wrong("audiences", "name at least one");
-            }
-            (Some(audiences), None) => {
-                for (at, audience) in audiences.iter().enumerate() {
-                    if audience.is_empty() {
-                        findings.wrong(&format!("audiences[{at}]"), "cannot be empty");
-                    } else if audiences.iter().take(at).any(|other| other == audience) {
-                        findings.wrong(&format!("audiences[{at}]"), "stands twice");
-                    }
-                }
-            }
-            (None, Some(AudienceConfig::Any)) => findings.warn(
-                "audience",
-                "tokens that the issuer made for any other service are taken",
-            ),
-            (None, Some(AudienceConfig::ClientId)) => {}
-        }
-    }
-
     fn check_algorithms(&self, findings: &mut Findings) {
         let with_secret = matches!(self.keys, KeysConfig::Secret(_));
         let Some(algorithms) = &self.algorithms else {
@@ -147,30 +107,9 @@ impl JwtConfig {
         }
     }
 
-    fn check_claims(&self, findings: &mut Findings) {
-        let claims = &self.claims;
-        let named = [
-            ("claims.clientId", &claims.client_id),
-            ("claims.subject", &claims.subject),
-            ("claims.scopes", &claims.scopes),
-            ("claims.subscriptions", &claims.subscriptions),
-            ("claims.application", &claims.application),
-        ];
-        let named = named
-            .into_iter()
-            .filter_map(|(at, path)| Some((at.to_owned(), path.as_ref()?)));
-        let required = self.required_claims.iter().enumerate();
-        let required = required.map(|(at, path)| (format!("requiredClaims[{at}]"), path));
-        for (at, path) in named.chain(required) {
-            if !ClaimPath::is_valid(path) {
-                findings.wrong(&at, "must be a claim, or names joined by dots");
-            }
-        }
-        if claims.subscriptions.is_some() && self.subscriptions == SubscriptionsConfig::Catalog {
-            findings.wrong(
-                "claims.subscriptions",
-                "is not read: set `subscriptions` to `token` or `tokenThenCatalog`",
-            );
+    fn check_required(&self, findings: &mut Findings) {
+        for (at, path) in self.required_claims.iter().enumerate() {
+            check_path(&format!("requiredClaims[{at}]"), path, findings);
         }
     }
 }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::authentication::algorithm::Algorithm;
+use crate::authentication::claims::rules::RulesConfig;
 use crate::authentication::config::CredentialPlaceConfig;
+use crate::authentication::principal::SubscriptionSource;
 use crate::config::value::{ByteSize, HumanDuration, SecretSource};
 
 pub(super) const DEFAULT_REFRESH_INTERVAL: HumanDuration =
@@ -117,6 +119,17 @@ pub enum SubscriptionsConfig {
     TokenThenCatalog,
 }
 
+impl SubscriptionsConfig {
+    /// The same for a principal.
+    pub(in crate::authentication) fn source(self) -> SubscriptionSource {
+        match self {
+            Self::Catalog => SubscriptionSource::Catalog,
+            Self::Token => SubscriptionSource::Token,
+            Self::TokenThenCatalog => SubscriptionSource::TokenThenCatalog,
+        }
+    }
+}
+
 /// Which claims say what: names, or dotted paths into objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -139,7 +152,8 @@ pub struct ClaimsConfig {
     pub application: Option<String>,
 }
 
-fn bearer() -> Vec<CredentialPlaceConfig> {
+/// `authorization: Bearer …`.
+pub(in crate::authentication) fn bearer() -> Vec<CredentialPlaceConfig> {
     vec![CredentialPlaceConfig {
         header: Some("authorization".to_owned()),
         scheme: Some("Bearer".to_owned()),
@@ -148,6 +162,18 @@ fn bearer() -> Vec<CredentialPlaceConfig> {
 }
 
 impl JwtConfig {
+    /// What is asked of claims, as far as it is asked of tokens of every kind.
+    pub(super) fn rules(&self) -> RulesConfig<'_> {
+        RulesConfig {
+            issuer: &self.issuer,
+            audiences: self.audiences.as_deref(),
+            audience: self.audience,
+            claims: &self.claims,
+            leeway: self.leeway,
+            subscriptions: self.subscriptions,
+        }
+    }
+
     /// The tokens of `issuer` for one of `audiences`, and all else as it is where it is left out.
     #[must_use]
     pub fn new(issuer: String, audiences: Vec<String>) -> Self {

@@ -1,8 +1,8 @@
 //! Token endpoints (RFC 6749 section 3.2): how we say who we are, what is asked, and what an
 //! answer must be to be used.
 
-pub(super) mod client;
-pub(super) mod token;
+pub(crate) mod client;
+pub(crate) mod token;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ use token::{Token, failure};
 const ASSERTION_SECONDS: i64 = 60;
 
 /// A token endpoint, and who we are for it.
-pub(super) struct TokenEndpoint {
+pub(crate) struct TokenEndpoint {
     url: Url,
     client: Client,
     parameters: Vec<(Box<str>, Box<str>)>,
@@ -55,7 +55,7 @@ pub(super) struct Server {
 }
 
 /// The fields of a form. Values may be secret.
-pub(super) type Form<'a> = Vec<(&'a str, Cow<'a, str>)>;
+pub(crate) type Form<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 /// The text of a secret at `path`.
 pub(super) fn load_text(
@@ -94,11 +94,11 @@ pub(super) fn load_key(
 }
 
 /// What every provider of tokens is configured with.
-pub(super) struct EndpointConfig<'c> {
-    pub token_url: &'c str,
-    pub client: &'c ClientConfig,
-    pub parameters: &'c BTreeMap<String, String>,
-    pub http: &'c HttpConfig,
+pub(crate) struct EndpointConfig<'c> {
+    pub(crate) token_url: &'c str,
+    pub(crate) client: &'c ClientConfig,
+    pub(crate) parameters: &'c BTreeMap<String, String>,
+    pub(crate) http: &'c HttpConfig,
 }
 
 /// The form fields that are ours to fill.
@@ -136,7 +136,7 @@ impl EndpointConfig<'_> {
         }
     }
 
-    pub(super) fn build(&self, context: &mut ProviderContext<'_>) -> Option<TokenEndpoint> {
+    pub(crate) fn build(&self, context: &mut ProviderContext<'_>) -> Option<TokenEndpoint> {
         let server = Server::build(self.http, context);
         let mut findings = std::mem::take(context.findings);
         let client = findings.within("client", |findings| {
@@ -162,7 +162,21 @@ impl EndpointConfig<'_> {
 
 impl TokenEndpoint {
     /// Asks for a token by `form`, to which our client's own fields are added.
-    pub(super) async fn ask(&self, mut form: Form<'_>) -> Result<Token, FetchError> {
+    pub(super) async fn ask(&self, form: Form<'_>) -> Result<Token, FetchError> {
+        let (headers, form) = self.sign_in(form)?;
+        self.server.ask(&self.url, headers, &form).await
+    }
+
+    /// Posts `form`, to which our client's own fields are added, and gives the answer whatever its
+    /// status: for what is no token (RFC 7662 section 2.1).
+    pub(crate) async fn post(&self, form: Form<'_>) -> Result<HttpAnswer, FetchError> {
+        let (headers, form) = self.sign_in(form)?;
+        let request = form_request(&self.url, headers, &form);
+        self.server.send_any(&request).await
+    }
+
+    /// Adds to `form` what says who we are; the headers say it where the form does not.
+    fn sign_in<'f>(&'f self, mut form: Form<'f>) -> Result<(HeaderMap, Form<'f>), FetchError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.parameters {
             form.push((name, Cow::Borrowed(&**value)));
@@ -203,7 +217,7 @@ impl TokenEndpoint {
             }
             Client::Certificate { id } => form.push(("client_id", Cow::Borrowed(id))),
         }
-        self.server.ask(&self.url, headers, &form).await
+        Ok((headers, form))
     }
 }
 
@@ -305,23 +319,27 @@ impl Server {
     pub(super) async fn ask(
         &self,
         url: &Url,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         form: &Form<'_>,
     ) -> Result<Token, FetchError> {
-        let body = Serializer::new(String::new()).extend_pairs(form).finish();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let request = HttpRequest {
-            method: Method::POST,
-            url: url.clone(),
-            headers,
-            body: Secret::new(body.into_bytes()),
-        };
-        let answer = self.send(&request).await?;
+        let answer = self.send(&form_request(url, headers, form)).await?;
         Token::read(&answer, self.clock.unix_seconds())
+    }
+}
+
+/// A form that is posted; JSON is what we read.
+fn form_request(url: &Url, mut headers: HeaderMap, form: &Form<'_>) -> HttpRequest {
+    let body = Serializer::new(String::new()).extend_pairs(form).finish();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    HttpRequest {
+        method: Method::POST,
+        url: url.clone(),
+        headers,
+        body: Secret::new(body.into_bytes()),
     }
 }
 

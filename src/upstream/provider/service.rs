@@ -260,6 +260,12 @@ impl ProviderServices {
         &self.0.clock
     }
 
+    /// What runs flights; none where nothing is fetched in this process.
+    #[must_use]
+    pub fn tasks(&self) -> Option<&Tasks> {
+        self.0.tasks.as_ref()
+    }
+
     /// The service of the provider `name` whose configuration has this digest; a request
     /// takes `timeout` at most, and is sent twice at most.
     #[must_use]

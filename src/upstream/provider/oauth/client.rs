@@ -69,7 +69,7 @@ pub(super) enum Client {
 }
 
 impl ClientConfig {
-    pub(in crate::upstream::provider) fn check(&self, http: &HttpConfig, findings: &mut Findings) {
+    pub(crate) fn check(&self, http: &HttpConfig, findings: &mut Findings) {
         check_text("id", Some(&self.id), findings);
         check_text("keyId", self.key_id.as_deref(), findings);
         check_text("audience", self.audience.as_deref(), findings);

@@ -26,7 +26,7 @@ pub(in crate::upstream::provider) struct Token {
 }
 
 /// What an answer says that is no success.
-pub(in crate::upstream::provider) fn failure(answer: &HttpAnswer, now: i64) -> FetchError {
+pub(crate) fn failure(answer: &HttpAnswer, now: i64) -> FetchError {
     let status = answer.status;
     let is_ours = status.is_server_error()
         || status == StatusCode::TOO_MANY_REQUESTS

@@ -1,24 +1,57 @@
-//! The rules for the claims of a token whose signature held, and the [`Identity`] that they give.
+//! The rules for the claims of a token that its issuer vouches for, by its signature or by its answer
+//! about it, and the [`Identity`] that they give.
 //
 // INVARIANT: a claim of the wrong type is a denial, never as if it were absent.
+
+pub(super) mod rules;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::JwtError;
 use crate::authentication::principal::{ClaimedApplication, ClaimedSubscription, Identity};
 use crate::authentication::verified_tokens::Times;
+use crate::check::decision::Reason;
 
 /// The longest text of a claim that names someone, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
 /// The greatest NumericDate (RFC 7519 section 2), exact in every reader of JSON.
 const MAX_DATE: f64 = 9_007_199_254_740_992.0;
 
+/// Why the claims of a token are not enough. No text here has a value of the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ClaimError {
+    #[error("the token is of another issuer")]
+    Issuer,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token's `{0}` lies in the future")]
+    NotYetValid(&'static str),
+    #[error("the token is for another audience")]
+    Audience,
+    #[error("claim `{0}` is {1}")]
+    Claim(Box<str>, &'static str),
+}
+
+impl ClaimError {
+    /// The reason for which the token is refused.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Issuer => Reason::IssuerUntrusted,
+            Self::Expired => Reason::TokenExpired,
+            Self::NotYetValid(_) => Reason::TokenNotYetValid,
+            Self::Audience => Reason::AudienceMismatch,
+            Self::Claim(..) => Reason::CredentialInvalid,
+        }
+    }
+}
+
 /// What an authenticator asks of claims, and where it reads what.
 #[derive(Debug)]
 pub(super) struct ClaimRules {
     pub issuer: Arc<str>,
+    /// Whether the issuer need not be named, as whoever answered is the issuer's.
+    pub issuer_may_be_absent: bool,
     pub audience: AudienceRule,
     pub leeway_seconds: i64,
     pub max_lifetime_seconds: Option<i64>,
@@ -67,7 +100,7 @@ impl ClaimPath {
             .try_fold(claims.get(first)?, |value, name| value.get(name))
     }
 
-    fn text(&self, claims: &Map<String, Value>) -> Result<Option<Arc<str>>, JwtError> {
+    fn text(&self, claims: &Map<String, Value>) -> Result<Option<Arc<str>>, ClaimError> {
         let Some(value) = self.find(claims) else {
             return Ok(None);
         };
@@ -75,8 +108,8 @@ impl ClaimPath {
         checked(&self.0, text).map(Some)
     }
 
-    fn wrong(&self, why: &'static str) -> JwtError {
-        JwtError::Claim(self.0.clone(), why)
+    fn wrong(&self, why: &'static str) -> ClaimError {
+        ClaimError::Claim(self.0.clone(), why)
     }
 }
 
@@ -98,12 +131,17 @@ impl AudienceRule {
 
 impl Times {
     /// Reads them; a token without `exp` is refused.
-    pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, JwtError> {
-        let Some(expires) = date(claims, "exp")? else {
-            return Err(JwtError::Claim("exp".into(), "missing"));
-        };
+    pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
+        if !claims.contains_key("exp") {
+            return Err(ClaimError::Claim("exp".into(), "missing"));
+        }
+        Self::read_open(claims)
+    }
+
+    /// Reads them; a token without `exp` has no end of its own (RFC 7662 section 2.2).
+    pub(super) fn read_open(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
         Ok(Self {
-            expires,
+            expires: date(claims, "exp")?.unwrap_or(i64::MAX),
             not_before: date(claims, "nbf")?,
             issued: date(claims, "iat")?,
         })
@@ -116,16 +154,18 @@ impl ClaimRules {
         &self,
         claims: Map<String, Value>,
         times: Times,
-    ) -> Result<Identity, JwtError> {
+    ) -> Result<Identity, ClaimError> {
         self.judge_lifetime(times)?;
         // RFC 7519 section 4.1.1: one text, equal to the issuer that has the key
-        if claims.get("iss").and_then(Value::as_str) != Some(&*self.issuer) {
-            return Err(JwtError::Claim("iss".into(), "another"));
+        match claims.get("iss") {
+            Some(Value::String(issuer)) if *issuer == *self.issuer => {}
+            None if self.issuer_may_be_absent => {}
+            Some(_) | None => return Err(ClaimError::Issuer),
         }
         // RFC 7519 section 4.1.3
         let audiences = audiences(&claims)?;
         if !self.audience.matches(&claims) {
-            return Err(JwtError::Audience);
+            return Err(ClaimError::Audience);
         }
         for required in &self.required {
             match required.find(&claims) {
@@ -136,18 +176,18 @@ impl ClaimRules {
         // RFC 7800 section 3.1: bound to a key whose possession we cannot check yet; to take it as
         // a bearer token would be a downgrade
         if claims.contains_key("cnf") {
-            return Err(JwtError::Claim(
+            return Err(ClaimError::Claim(
                 "cnf".into(),
                 "bound to a key, which is not supported",
             ));
         }
         let mut client_id = first_text(&self.client_id, &claims)?;
         if self.audience == AudienceRule::ClientId {
-            let audience = audiences.first().copied().ok_or(JwtError::Audience)?;
+            let audience = audiences.first().copied().ok_or(ClaimError::Audience)?;
             match &client_id {
                 None => client_id = Some(checked("aud", audience)?),
                 Some(client) if **client == *audience => {}
-                Some(_) => return Err(JwtError::Audience),
+                Some(_) => return Err(ClaimError::Audience),
             }
         }
         Ok(Identity {
@@ -169,38 +209,38 @@ impl ClaimRules {
 
     /// Judges when a token may be used, at `now` (RFC 7519 sections 4.1.4 to 4.1.6); the leeway
     /// counts once, for each of them.
-    pub(super) fn judge_times(&self, times: Times, now: i64) -> Result<(), JwtError> {
+    pub(super) fn judge_times(&self, times: Times, now: i64) -> Result<(), ClaimError> {
         if now.saturating_sub(self.leeway_seconds) >= times.expires {
-            return Err(JwtError::Expired);
+            return Err(ClaimError::Expired);
         }
         let soon = now.saturating_add(self.leeway_seconds);
         if times.not_before.is_some_and(|begin| begin > soon) {
-            return Err(JwtError::NotYetValid("nbf"));
+            return Err(ClaimError::NotYetValid("nbf"));
         }
         if times.issued.is_some_and(|issued| issued > soon) {
-            return Err(JwtError::NotYetValid("iat"));
+            return Err(ClaimError::NotYetValid("iat"));
         }
         Ok(())
     }
 
-    fn judge_lifetime(&self, times: Times) -> Result<(), JwtError> {
+    fn judge_lifetime(&self, times: Times) -> Result<(), ClaimError> {
         let Some(most) = self.max_lifetime_seconds else {
             return Ok(());
         };
-        let missing = || JwtError::Claim("iat".into(), "missing");
+        let missing = || ClaimError::Claim("iat".into(), "missing");
         if times
             .expires
             .saturating_sub(times.issued.ok_or_else(missing)?)
             > most
         {
             let why = "further from `iat` than allowed";
-            return Err(JwtError::Claim("exp".into(), why));
+            return Err(ClaimError::Claim("exp".into(), why));
         }
         Ok(())
     }
 
     /// RFC 6749 section 3.3 (one text, parted by spaces), or a list as some issuers write it.
-    fn read_scopes(&self, claims: &Map<String, Value>) -> Result<Vec<Box<str>>, JwtError> {
+    fn read_scopes(&self, claims: &Map<String, Value>) -> Result<Vec<Box<str>>, ClaimError> {
         let found = self
             .scopes
             .iter()
@@ -229,10 +269,10 @@ impl ClaimRules {
 }
 
 /// A text that names someone: it may become a header, a key of an index, a field of a log.
-fn checked(claim: &str, text: &str) -> Result<Arc<str>, JwtError> {
+fn checked(claim: &str, text: &str) -> Result<Arc<str>, ClaimError> {
     if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
         let why = "empty, too long, or has control characters";
-        return Err(JwtError::Claim(claim.into(), why));
+        return Err(ClaimError::Claim(claim.into(), why));
     }
     Ok(text.into())
 }
@@ -240,7 +280,7 @@ fn checked(claim: &str, text: &str) -> Result<Arc<str>, JwtError> {
 fn first_text(
     paths: &[ClaimPath],
     claims: &Map<String, Value>,
-) -> Result<Option<Arc<str>>, JwtError> {
+) -> Result<Option<Arc<str>>, ClaimError> {
     for path in paths {
         if let Some(text) = path.text(claims)? {
             return Ok(Some(text));
@@ -249,8 +289,8 @@ fn first_text(
     Ok(None)
 }
 
-fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, JwtError> {
-    let wrong = || JwtError::Claim("aud".into(), "no text and no list of texts");
+fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, ClaimError> {
+    let wrong = || ClaimError::Claim("aud".into(), "no text and no list of texts");
     match claims.get("aud") {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one]),
@@ -263,8 +303,8 @@ fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, JwtError> {
 }
 
 /// A NumericDate (RFC 7519 section 2): whole seconds; a fraction is cut off.
-fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, JwtError> {
-    let wrong = || JwtError::Claim(name.into(), "no number of seconds");
+fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, ClaimError> {
+    let wrong = || ClaimError::Claim(name.into(), "no number of seconds");
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
@@ -284,7 +324,7 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, 
 fn read_subscriptions(
     path: &ClaimPath,
     claims: &Map<String, Value>,
-) -> Result<Option<Vec<ClaimedSubscription>>, JwtError> {
+) -> Result<Option<Vec<ClaimedSubscription>>, ClaimError> {
     let Some(value) = path.find(claims) else {
         return Ok(None);
     };
@@ -309,7 +349,7 @@ fn read_subscriptions(
 fn read_application(
     path: &ClaimPath,
     claims: &Map<String, Value>,
-) -> Result<Option<ClaimedApplication>, JwtError> {
+) -> Result<Option<ClaimedApplication>, ClaimError> {
     let Some(value) = path.find(claims) else {
         return Ok(None);
     };
