@@ -301,9 +301,10 @@ impl Parts {
         for (name, config) in &self.config.listeners {
             let limits = match config {
                 ListenerConfig::Check(listener) => listener.accept_limits(),
-                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
-                    web::accept_limits()
-                }
+                ListenerConfig::Admin(_)
+                | ListenerConfig::Observe(_)
+                | ListenerConfig::Jwks(_)
+                | ListenerConfig::Logout(_) => web::accept_limits(),
             };
             let name: Arc<str> = name.as_str().into();
             opened.push((
@@ -387,6 +388,12 @@ impl Parts {
             }
             ListenerConfig::Jwks(_) => {
                 let router = jwks::router(self.published_keys.clone());
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
+            }
+            ListenerConfig::Logout(_) => {
+                let router = self.revoking.logout(&self.config, &self.snapshots);
                 self.tasks
                     .streaming(&format!("listener/{name}"), web_task(incoming, router))
                     .keep();

@@ -35,7 +35,9 @@ use crate::config::findings::Findings;
 use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
-use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners, fiware};
+use crate::listener::{
+    ListenerConfig, check_listeners, check_logout, check_peers, default_listeners, fiware,
+};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::provider;
@@ -139,6 +141,9 @@ impl Config {
                 revocation.check_authenticators(&self.authenticators, findings);
             });
         }
+        let revocation = self.revocation.as_ref();
+        let takes_logouts = revocation.is_some_and(|revocation| revocation.logout.is_some());
+        check_logout(&self.listeners, takes_logouts, findings);
         if let Some(store) = &self.store {
             findings.within("store", |findings| store.check(findings));
         }
@@ -154,9 +159,10 @@ impl Config {
             .values()
             .filter_map(|listener| match listener {
                 ListenerConfig::Check(listener) => Some(listener.rules().direction),
-                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
-                    None
-                }
+                ListenerConfig::Admin(_)
+                | ListenerConfig::Observe(_)
+                | ListenerConfig::Jwks(_)
+                | ListenerConfig::Logout(_) => None,
             });
         checks.collect()
     }

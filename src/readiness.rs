@@ -136,7 +136,7 @@ mod tests {
         let readiness = Readiness::new();
         let (_keys, revoked) = (readiness.hold("keys"), readiness.insist("revoked"));
         readiness.waive();
-        assert_eq!(readiness.reasons(), ["revoked".into()]);
+        assert_eq!(readiness.reasons(), [Arc::from("revoked")]);
         drop(revoked);
         assert!(readiness.reasons().is_empty());
     }

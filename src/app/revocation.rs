@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -13,13 +14,16 @@ use crate::authentication::revocation::file::RevocationFiles;
 use crate::authentication::revocation::keeper::{self, Keeper, KeeperParts};
 use crate::authentication::revocation::shared::{self, SharedEntries, SharedParts};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::findings::Findings;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
+use crate::listener::logout::{self, LogoutState, SeenLogouts};
 use crate::problem::Problems;
 use crate::readiness::Readiness;
 use crate::redis::Redis;
 use crate::redis::config::RedisSettings;
+use crate::snapshot::SnapshotReader;
 use crate::store::Store;
 use crate::task::{Schedule, Tasks};
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +43,7 @@ pub(super) struct Revoking {
     pub(super) keeper: Keeper,
     files: RevocationFiles,
     shared: Option<SharedEntries>,
+    seen: SeenLogouts,
 }
 
 /// What revoking needs of the process.
@@ -129,6 +134,7 @@ impl Revoking {
             keeper,
             files,
             shared,
+            seen: SeenLogouts::default(),
         };
         revoking.report(around);
         Ok(revoking)
@@ -180,6 +186,21 @@ impl Revoking {
         if let Some(shared) = &self.shared {
             shared.start();
         }
+    }
+
+    /// What a listener of type logout answers.
+    pub(super) fn logout(&self, config: &Config, snapshots: &SnapshotReader) -> Router {
+        let revocation = config.revocation.as_ref();
+        let Some(logout) = revocation.and_then(|revocation| revocation.logout.as_ref()) else {
+            // refused by the check of the configuration; nothing is answered
+            return Router::new();
+        };
+        logout::router(LogoutState {
+            snapshots: snapshots.clone(),
+            config: Arc::new(logout.clone()),
+            keeper: self.keeper.clone(),
+            seen: self.seen.clone(),
+        })
     }
 
     /// What the admin API needs.

@@ -153,7 +153,10 @@ fn listener(config: &Config, name: Option<&str>) -> anyhow::Result<(Arc<str>, Li
         .iter()
         .filter_map(|(name, listener)| match listener {
             ListenerConfig::Check(listener) => Some((name, listener.rules())),
-            ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => None,
+            ListenerConfig::Admin(_)
+            | ListenerConfig::Observe(_)
+            | ListenerConfig::Jwks(_)
+            | ListenerConfig::Logout(_) => None,
         });
     let mut checks: Vec<_> = checks.collect();
     checks.sort_by_key(|(_, rules)| *rules != PLAIN);

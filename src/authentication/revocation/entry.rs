@@ -12,7 +12,7 @@ use crate::secret::{KeyedDigest, hexadecimal, sha256};
 
 /// How long a token may be taken beyond its `exp`: the greatest leeway of an authenticator. No entry
 /// is forgotten before that.
-pub(super) const LEEWAY_SECONDS: i64 = 120;
+pub const LEEWAY_SECONDS: i64 = 120;
 /// The `until` of what is never forgotten, in seconds since 1970: the end of the year 9999.
 pub const NEVER: i64 = 253_402_300_799;
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::authentication::revocation::document::Reading;
-use crate::authentication::revocation::entry::{Entered, Entry, EntryId};
+use crate::authentication::revocation::entry::{About, Entered, Entry, EntryId, NEVER};
 use crate::authentication::revocation::shared::SharedEntries;
 use crate::authentication::revocation::{Full, Revocations};
 use crate::clock::Clock;
@@ -148,6 +148,21 @@ impl Keeper {
             by,
             now: self.0.clock.unix_seconds(),
             keep: self.0.keep,
+        }
+    }
+
+    /// That an issuer says that what was issued before a time is over.
+    #[must_use]
+    pub fn logged_out(&self, about: About, before: i64) -> Entry {
+        let Reading { by, now, keep } = self.reading(Entered::Logout);
+        let keep = i64::try_from(keep.0.as_secs()).unwrap_or(NEVER);
+        Entry {
+            about,
+            before: Some(before),
+            until: before.max(now).saturating_add(keep).min(NEVER),
+            note: None,
+            by,
+            at: now,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is revoked is refused at once, whatever verified it and however often that was remembered.
 
 mod file;
+mod logout;
 
 use serde_json::{Value, json};
 
