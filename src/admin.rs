@@ -30,6 +30,7 @@ use crate::admin::access::Access;
 use crate::admin::answer::{AdminProblem, answer};
 use crate::admin::fiware::FiwareState;
 use crate::admin::revocations::RevocationState;
+use crate::authorization::quota::Quota;
 use crate::readiness::Readiness;
 use crate::snapshot::SnapshotReader;
 use crate::task::Tasks;
@@ -57,6 +58,8 @@ pub struct AdminState {
     pub problems: Told,
     /// The key sets and their ages.
     pub key_sets: Told,
+    /// The counters of limits.
+    pub quota: Quota,
     /// The tokens of providers.
     pub provider_tokens: TokenCache,
     /// What is revoked.

@@ -24,6 +24,7 @@ use crate::authentication::key_refresh::KeySources;
 use crate::authentication::revocation::Revocations;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
+use crate::authorization::quota::{Charging, Quota};
 use crate::catalog::sync::{BuildConfigured, CatalogSync};
 use crate::check::Checker;
 use crate::check::overload::Overload;
@@ -74,6 +75,7 @@ struct Parts {
     store: Option<Stored>,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
+    quota: Quota,
     recorder: Recorder,
     servers: Servers,
     log_level: LogLevel,
@@ -186,6 +188,12 @@ impl App {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
+            quota: Quota::new(
+                config.quota.store(),
+                Charging::Charge,
+                config.quota.headers,
+                metrics.clone(),
+            ),
             config,
             tasks,
             readiness,
@@ -202,7 +210,7 @@ impl App {
             base,
         };
         let revocations = parts.revoking.keeper.revocations().clone();
-        let authorization = Authorization::new(clock, revocations);
+        let authorization = Authorization::new(clock.clone(), revocations, parts.quota.clone());
         let addresses = parts.listen(authorization).await?;
         parts.start_tasks();
         drop(starting);
@@ -264,7 +272,8 @@ impl App {
 }
 
 impl Parts {
-    /// The tasks (`catalog_sync`, `token_refresh`, `revocation_…`, `catalog_metrics`) beside those that start with
+    /// The tasks (`catalog_sync`, `token_refresh`, `revocation_…`, `catalog_metrics`, `quota_sweep`)
+    /// beside those that start with
     /// what they serve: `decision_log` ([`App::start`]),
     /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
     /// ([`KeySources`]).
@@ -282,6 +291,7 @@ impl Parts {
         self.revoking.start_tasks(&self.tasks);
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
+        reporting::quota(&self.quota, &self.metrics, &self.tasks);
         let (readiness, grace) = (self.readiness.clone(), self.config.checks.startup_grace.0);
         let stopping = self.tasks.stopping();
         self.tasks.detached(async move {
@@ -442,6 +452,7 @@ impl Parts {
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
             provider_tokens: self.provider_tokens.clone(),
             revocations: self.revoking.admin_state(),
+            quota: self.quota.clone(),
             log_level: self.log_level.clone(),
             nudge_reload: self.sync.nudger(),
         }

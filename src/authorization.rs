@@ -1,16 +1,19 @@
 //! The authorize stage: whether the caller's application may call this operation.
 //!
-//! Cheap checks without side effects come first: application, subscription, then scopes, so that
-//! a request refused by those will never be charged to a quota.
+//! Checks without side effects come first: application, subscription, scopes, blocks. Only a
+//! request that none of those refuses is charged to its limits. A later fault gives nothing back.
 //
 // INVARIANT: a `Permit` is made here alone.
 
+pub mod block;
+pub mod quota;
 pub mod registry;
 pub mod scope;
 pub mod subscription;
 
 use crate::authentication::principal::{Caller, Principal};
 use crate::authentication::revocation::Revocations;
+use crate::authorization::quota::{Allowance, Asked, Quota};
 use crate::authorization::registry::Registry;
 use crate::authorization::subscription::{Refused, Standing};
 use crate::check::decision::Stop;
@@ -24,6 +27,7 @@ use crate::usage::CallerRecord;
 pub struct Permit<'s> {
     principal: Principal<'s>,
     standing: Standing<'s>,
+    allowance: Option<Allowance<'s>>,
 }
 
 impl<'s> Permit<'s> {
@@ -37,6 +41,12 @@ impl<'s> Permit<'s> {
     #[must_use]
     pub fn standing(&self) -> &Standing<'s> {
         &self.standing
+    }
+
+    /// What is left of the limit of which least is left, where there is one.
+    #[must_use]
+    pub fn allowance(&self) -> Option<&Allowance<'s>> {
+        self.allowance.as_ref()
     }
 
     /// Who calls, as logs tell it.
@@ -65,13 +75,19 @@ fn verified<'p>(principal: &'p Principal<'_>) -> CallerRecord<&'p str> {
 pub struct Authorization {
     clock: Clock,
     revocations: Revocations,
+    quota: Quota,
 }
 
 impl Authorization {
-    /// The stage, reading the time of day from `clock` and what is revoked from `revocations`.
+    /// The stage, reading the time of day from `clock` and what is revoked from `revocations`, and
+    /// counting by `quota`.
     #[must_use]
-    pub fn new(clock: Clock, revocations: Revocations) -> Self {
-        Self { clock, revocations }
+    pub fn new(clock: Clock, revocations: Revocations, quota: Quota) -> Self {
+        Self {
+            clock,
+            revocations,
+            quota,
+        }
     }
 
     /// What is revoked.
@@ -80,19 +96,21 @@ impl Authorization {
         &self.revocations
     }
 
-    /// Finds out whether `caller` may call the operation.
+    /// Finds out whether `caller` may call the operation, and charges its limits.
     ///
     /// # Errors
-    /// A denial that says which of application, subscription and scopes refuses it.
+    /// A denial that says which of application, subscription, scopes, blocks and limits refuses it;
+    /// a fault where limits cannot be counted.
     pub async fn authorize<'s>(
         &self,
         route: &Route<'s>,
-        _request: &DownstreamRequest,
+        request: &DownstreamRequest,
         caller: Caller<'s>,
     ) -> Result<Permit<'s>, Stop> {
         let Caller::Verified(principal) = caller;
         let registry = Registry::of(route);
-        let standing = match registry.standing(route, &principal, self.clock.now()) {
+        let now = self.clock.now();
+        let standing = match registry.standing(route, &principal, now) {
             Ok(standing) => standing,
             Err(Refused {
                 denial,
@@ -106,17 +124,33 @@ impl Authorization {
                 return Err(denial.with_caller(&caller).into());
             }
         };
-        let permit = Permit {
+        let mut permit = Permit {
             principal,
             standing,
+            allowance: None,
         };
         if let Some(application) = permit.standing.application_id() {
             let checked = (self.revocations).check_application(application, &permit.principal);
             checked.map_err(|denial| denial.with_caller(&permit.caller()))?;
         }
-        match scope::check(route, &permit.principal) {
-            Ok(()) => Ok(permit),
-            Err(denial) => Err(denial.with_caller(&permit.caller()).into()),
+        let asked = Asked {
+            route,
+            request,
+            principal: &permit.principal,
+            standing: &permit.standing,
+        };
+        let allowance =
+            match scope::check(route, &permit.principal).and_then(|()| block::check(&asked, now)) {
+                Ok(()) => self.quota.charge(&asked, now).await,
+                Err(denial) => Err(denial.into()),
+            };
+        match allowance {
+            Ok(allowance) => {
+                permit.allowance = allowance;
+                Ok(permit)
+            }
+            Err(Stop::Deny(denial)) => Err(denial.with_caller(&permit.caller()).into()),
+            Err(fault @ Stop::Fail(_)) => Err(fault),
         }
     }
 }

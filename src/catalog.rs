@@ -4,6 +4,7 @@
 //! documents of the [`source`]s, and published by [`sync`].
 
 pub mod admission;
+pub mod blocks;
 pub mod build;
 pub mod index;
 pub mod model;
@@ -11,10 +12,12 @@ pub mod router;
 pub mod source;
 pub mod sync;
 
+use crate::catalog::blocks::Blocks;
 use crate::catalog::index::Index;
+use crate::catalog::model::limit::{Block, Plan};
 use crate::catalog::model::{
     Api, ApiId, ApiIndex, Application, ApplicationId, ApplicationIndex, Operation, OperationIndex,
-    Plan,
+    PlanIndex,
 };
 use crate::catalog::router::Router;
 
@@ -24,20 +27,41 @@ pub struct Catalog {
     apis: Vec<Api>,
     applications: Vec<Application>,
     plans: Vec<Plan>,
+    blocks: Blocks,
     router: Router,
     index: Index,
+}
+
+/// What a catalog is made of. References are places in these lists.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Every Api.
+    pub(crate) apis: Vec<Api>,
+    /// Every application.
+    pub(crate) applications: Vec<Application>,
+    /// Every plan.
+    pub(crate) plans: Vec<Plan>,
+    /// Every block.
+    pub(crate) blocks: Vec<Block>,
 }
 
 impl Catalog {
     /// The catalog of these things, whose references have been checked ([`build`]).
     #[must_use]
-    pub(crate) fn new(apis: Vec<Api>, applications: Vec<Application>, plans: Vec<Plan>) -> Self {
+    pub(crate) fn new(contents: Contents) -> Self {
+        let Contents {
+            apis,
+            applications,
+            plans,
+            blocks,
+        } = contents;
         let router = Router::new(&apis);
-        let index = Index::new(&apis, &applications);
+        let index = Index::new(&apis, &applications, &plans);
         Self {
             apis,
             applications,
             plans,
+            blocks: Blocks::new(blocks),
             router,
             index,
         }
@@ -59,6 +83,18 @@ impl Catalog {
     #[must_use]
     pub fn plans(&self) -> &[Plan] {
         &self.plans
+    }
+
+    /// The plan at `index`.
+    #[must_use]
+    pub fn plan(&self, index: PlanIndex) -> Option<&Plan> {
+        self.plans.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// What refuses requests that nothing else refuses.
+    #[must_use]
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// The Api at `index`.

@@ -28,6 +28,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
 use crate::authentication::revocation::config::RevocationConfig;
+use crate::authorization::quota::config::QuotaConfig;
 use crate::catalog::build::Known;
 use crate::catalog::model::Direction;
 use crate::config::checks::ChecksConfig;
@@ -68,6 +69,9 @@ pub struct Config {
     /// What is revoked although it holds.
     #[schemars(default)]
     pub revocation: Option<RevocationConfig>,
+    /// How the limits of plans and Apis are counted.
+    #[schemars(default)]
+    pub quota: QuotaConfig,
     /// Where what the admin API writes is kept.
     #[schemars(default)]
     pub store: Option<StoreConfig>,
@@ -80,12 +84,13 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 9] = [
+pub const SECTIONS: [&str; 10] = [
     "listeners",
     "checks",
     "authenticators",
     "providers",
     "catalog",
+    "quota",
     "revocation",
     "store",
     "decisionLog",
@@ -104,6 +109,7 @@ impl Default for Config {
             providers: BTreeMap::new(),
             catalog: CatalogConfig::default(),
             revocation: None,
+            quota: QuotaConfig::default(),
             store: None,
             decision_log: DecisionLogConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -144,6 +150,7 @@ impl Config {
         let revocation = self.revocation.as_ref();
         let takes_logouts = revocation.is_some_and(|revocation| revocation.logout.is_some());
         check_logout(&self.listeners, takes_logouts, findings);
+        findings.within("quota", |findings| self.quota.check(findings));
         if let Some(store) = &self.store {
             findings.within("store", |findings| store.check(findings));
         }
@@ -251,6 +258,7 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                 }
                 "catalog" => config.catalog = map.next_value()?,
                 "revocation" => config.revocation = map.next_value()?,
+                "quota" => config.quota = map.next_value()?,
                 "store" => config.store = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,
                 "telemetry" => config.telemetry = map.next_value()?,

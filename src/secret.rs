@@ -90,6 +90,19 @@ impl KeyedDigest {
         Self(hasher.finish128().as_u128())
     }
 
+    /// This and another in one, in whichever order they are combined.
+    #[must_use]
+    pub fn combined(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+
+    /// Its two halves, to place it in a table.
+    #[must_use]
+    pub fn halves(self) -> [u64; 2] {
+        let [low, high] = [self.0, self.0 >> 64];
+        [low, high].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or(0))
+    }
+
     /// Its bytes, to make other digests of.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {

@@ -293,11 +293,12 @@ impl SnapshotReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Contents;
 
     #[test]
     fn a_snapshot_stays_whole_until_its_last_check_is_done_and_it_is_swept() {
         let snapshot = |revision: u8| {
-            let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
+            let empty = Catalog::new(Contents::default());
             Snapshot::new(Revision::new(&[revision]), empty, &Configured::default())
         };
         let reader = SnapshotReader::new(snapshot(1));

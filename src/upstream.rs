@@ -17,6 +17,7 @@ pub mod token_refresh;
 use std::time::Instant;
 
 use crate::authorization::Permit;
+use crate::authorization::quota::Allowance;
 use crate::check::decision::Stop;
 use crate::check::exemption::Exemption;
 use crate::check::request::DownstreamRequest;
@@ -66,6 +67,19 @@ impl<'s> Grant<'s> {
     #[must_use]
     pub fn mutations(&self) -> &Mutations<'s> {
         &self.mutations
+    }
+
+    /// The headers that tell the client of its limits, where it is told.
+    #[must_use]
+    pub fn quota_headers(&self) -> &[(&'static str, String)] {
+        let allowance = self.permit.as_ref().and_then(Permit::allowance);
+        allowance.map_or(&[][..], Allowance::headers)
+    }
+
+    /// The limit of which least is left, where there is one.
+    #[must_use]
+    pub fn allowance(&self) -> Option<&Allowance<'s>> {
+        self.permit.as_ref()?.allowance()
     }
 
     /// How its need for a provider's token was met, where it had any.

@@ -76,6 +76,8 @@ pub struct Record<T> {
     pub operation: Option<T>,
     /// Who called, where that was verified.
     pub caller: CallerRecord<T>,
+    /// The limit that refused, or of which least is left, and what is left of it.
+    pub limit: Option<LimitRecord<T>>,
     /// How the need for a provider's token was met, where there was one.
     pub token: Option<TokenOutcome>,
     /// Whether the Api only watches and the answer was an allow.
@@ -97,6 +99,15 @@ pub struct CallerRecord<T> {
     pub application: Option<T>,
     /// The plan of its subscription.
     pub plan: Option<T>,
+}
+
+/// What is told about a limit.
+#[derive(Debug, Clone)]
+pub struct LimitRecord<T> {
+    /// Its id.
+    pub id: T,
+    /// What is left.
+    pub remaining: u64,
 }
 
 /// What is told about a request: never its query, which may hold a credential, nor any header.
@@ -175,6 +186,17 @@ impl<'a> Record<&'a str> {
             api: route.map(|route| route.api.id.as_str()),
             operation: operation.map(|operation| &*operation.path.text),
             caller,
+            limit: match decision {
+                Decision::Allow(grant) => grant.allowance().map(|allowance| LimitRecord {
+                    id: &*allowance.limit().id,
+                    remaining: allowance.remaining(),
+                }),
+                Decision::Deny(denial) => denial.quota().map(|quota| LimitRecord {
+                    id: &*quota.limit,
+                    remaining: quota.remaining,
+                }),
+                Decision::Fail(_) => None,
+            },
             token: match decision {
                 Decision::Allow(grant) => grant.token(),
                 Decision::Deny(_) => None,
@@ -225,6 +247,10 @@ impl<'a> Record<&'a str> {
             api: own(self.api),
             operation: own(self.operation),
             caller: self.caller.to_owned(),
+            limit: self.limit.as_ref().map(|limit| LimitRecord {
+                id: limit.id.into(),
+                remaining: limit.remaining,
+            }),
             token: self.token,
             shadow: self.shadow,
             request: self.request.as_ref().map(|request| RequestRecord {

@@ -116,7 +116,7 @@ pub(super) async fn plans(
     let Query(page) = page.map_err(|_| no_page())?;
     let snapshot = state.snapshots.current();
     let plans = snapshot.catalog().plans();
-    let listed = page.of(plans, view::plan);
+    let listed = page.of(plans, view::limit::plan);
     Ok(answer(
         StatusCode::OK,
         &json!({ "total": plans.len(), "plans": listed }),

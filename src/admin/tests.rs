@@ -14,13 +14,16 @@ use crate::admin::access::AdminToken;
 use crate::authentication::api_key::KeyDigest;
 use crate::authentication::revocation::Revocations;
 use crate::authentication::revocation::keeper::{Keeper, KeeperParts};
-use crate::catalog::Catalog;
+use crate::catalog::model::limit::{
+    Limit, LimitKey, OnExceed, Plan, Rule, Window, WindowAlignment,
+};
 use crate::catalog::model::{
     Api, ApiId, ApiIndex, ApiKey, Application, ApplicationId, ApplicationState, BasePath, Client,
-    Direction, Enforcement, HostPattern, Limit, LimitKey, OnExceed, Operation, Origin,
-    PathTemplate, Plan, PlanId, PreflightRule, ScopeRule, Subscription, SubscriptionRule,
-    SubscriptionState, TemplateSegment, UnmatchedOperation, UpstreamRules, Window, WindowAlignment,
+    Direction, Enforcement, HostPattern, Operation, Origin, PathTemplate, PlanId, PlanIndex,
+    PreflightRule, ScopeRule, Subscription, SubscriptionRule, SubscriptionState, TemplateSegment,
+    UnmatchedOperation, UpstreamRules,
 };
+use crate::catalog::{Catalog, Contents};
 use crate::clock::Clock;
 use crate::config::value::HumanDuration;
 use crate::header::HeaderName;
@@ -62,7 +65,12 @@ fn an_api() -> Api {
             },
             scopes: ScopeRule::AnyOf(vec!["pets.read".into()]),
             authenticators: None,
+            id: "GET /pets".into(),
+            cost: 1,
+            metrics: Vec::new(),
+            limits: Vec::new(),
         }],
+        limits: Vec::new(),
         unmatched_operation: UnmatchedOperation::Deny,
         preflight: PreflightRule::Pass,
         upstream: UpstreamRules {
@@ -89,10 +97,11 @@ fn an_application() -> Application {
         }],
         app_id: Some("hidden-app-id".into()),
         app_keys: vec![KeyDigest::Sha256([0xcd; 32])],
+        plan: None,
         subscriptions: BTreeMap::from([(
             ApiIndex(0),
             Subscription {
-                plan: Some(PlanId::new("default", "gold")),
+                plan: Some(PlanIndex(0)),
                 state: SubscriptionState::OnHold,
                 valid_until: None,
             },
@@ -105,11 +114,18 @@ fn a_plan() -> Plan {
     Plan {
         id: PlanId::new("default", "gold"),
         limits: vec![Limit {
-            amount: 10,
-            per: Window::Day,
-            burst: None,
-            key: LimitKey::Claim("tenant".into()),
-            alignment: WindowAlignment::Calendar,
+            id: "plan/default/gold/daily/day".into(),
+            name: "daily".into(),
+            plan: Some(PlanId::new("default", "gold")),
+            rule: Rule {
+                amount: 10,
+                window: Window::Day,
+                alignment: WindowAlignment::Calendar,
+                burst: None,
+                enforced: true,
+            },
+            keys: vec![LimitKey::Claim("tenant".into())],
+            metric: None,
         }],
         on_exceed: OnExceed::Deny,
         origin: origin(),
@@ -117,7 +133,12 @@ fn a_plan() -> Plan {
 }
 
 fn state() -> AdminState {
-    let catalog = Catalog::new(vec![an_api()], vec![an_application()], vec![a_plan()]);
+    let catalog = Catalog::new(Contents {
+        apis: vec![an_api()],
+        applications: vec![an_application()],
+        plans: vec![a_plan()],
+        ..Contents::default()
+    });
     let snapshot = Snapshot::new(
         Revision::new(&[0xbe, 0xef]),
         catalog,
@@ -130,6 +151,7 @@ fn state() -> AdminState {
     let told = |value: Value| -> Told { Arc::new(move || value.clone()) };
     AdminState {
         provider_tokens: TokenCache::new(1024 * 1024),
+        quota: Quota::offline(Metrics::new(jiff::Timestamp::UNIX_EPOCH)),
         snapshots: SnapshotReader::new(snapshot),
         tasks,
         readiness: Readiness::new(),
@@ -252,7 +274,7 @@ async fn an_application_is_shown_without_what_is_a_credential() {
 #[tokio::test]
 async fn plans_problems_key_sets_and_tasks_are_shown() {
     let (_, plans) = get_from(state(), "/v1/plans").await;
-    let limit = json!({ "amount": 10, "per": "day", "burst": null, "key": "claims.tenant", "window": "calendar" });
+    let limit = json!({ "name": "daily", "amount": 10, "per": "day", "burst": null, "key": ["claims.tenant"], "metric": null, "window": "calendar" });
     assert_eq!(plans["plans"][0]["limits"], json!([limit]));
     let (_, problems) = get_from(state(), "/v1/problems").await;
     assert_eq!(

@@ -1,13 +1,18 @@
 //! The catalog's things as the admin API shows them: in the words of their documents, without
 //! what is or tells a credential, and without the values of header templates.
 
+pub(super) mod limit;
+
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use crate::admin::view::limit::limits;
 use crate::catalog::Catalog;
 use crate::catalog::model::{
-    Api, Application, ApplicationState, CredentialRule, Direction, Enforcement, Limit, LimitKey,
-    OnAbsent, OnExceed, OnFailure, Operation, Origin, Plan, PreflightRule, ScopeRule,
-    SubscriptionRule, UnmatchedOperation, UpstreamRules, Window, WindowAlignment,
+    Api, Application, ApplicationState, CredentialRule, Direction, Enforcement, OnAbsent,
+    OnFailure, Operation, Origin, PlanIndex, PreflightRule, ScopeRule, SubscriptionRule,
+    UnmatchedOperation, UpstreamRules,
 };
 use crate::header::HeaderName;
 
@@ -52,6 +57,7 @@ pub(super) fn api(api: &Api) -> Value {
             PreflightRule::Deny => "deny",
             PreflightRule::Pass => "pass",
         },
+        "limits": limits(&api.limits),
         "upstream": upstream(&api.upstream),
         "origin": origin(&api.origin),
     })
@@ -69,13 +75,14 @@ pub(super) fn application(application: &Application, catalog: &Catalog) -> Value
         .iter()
         .map(|key| json!({ "name": key.name, "expires": key.expires }))
         .collect();
+    let plan_id = |plan: PlanIndex| catalog.plan(plan).map(|plan| plan.id.as_str());
     let subscriptions: Vec<Value> = application
         .subscriptions
         .iter()
         .map(|(api, subscription)| {
             json!({
                 "api": catalog.api(*api).map(|api| api.id.as_str()),
-                "plan": subscription.plan.as_ref().map(|plan| plan.as_str()),
+                "plan": subscription.plan.and_then(plan_id),
                 "state": subscription.state.name(),
                 "validUntil": subscription.valid_until,
             })
@@ -88,26 +95,13 @@ pub(super) fn application(application: &Application, catalog: &Catalog) -> Value
             ApplicationState::Active => "active",
             ApplicationState::Suspended => "suspended",
         },
+        "plan": application.plan.and_then(plan_id),
         "clients": clients,
         "apiKeys": api_keys,
         "hasAppId": application.app_id.is_some(),
         "appKeyCount": application.app_keys.len(),
         "subscriptions": subscriptions,
         "origin": origin(&application.origin),
-    })
-}
-
-/// A plan.
-pub(super) fn plan(plan: &Plan) -> Value {
-    let limits: Vec<Value> = plan.limits.iter().map(limit).collect();
-    json!({
-        "id": plan.id.as_str(),
-        "limits": limits,
-        "onExceed": match plan.on_exceed {
-            OnExceed::Deny => "deny",
-            OnExceed::Report => "report",
-        },
-        "origin": origin(&plan.origin),
     })
 }
 
@@ -122,37 +116,9 @@ fn operation(operation: &Operation) -> Value {
         "path": operation.path.text,
         "scopes": scopes,
         "authenticators": operation.authenticators,
-    })
-}
-
-fn limit(limit: &Limit) -> Value {
-    let key = match &limit.key {
-        LimitKey::Application => "application".to_owned(),
-        LimitKey::Subscription => "subscription".to_owned(),
-        LimitKey::Api => "api".to_owned(),
-        LimitKey::Operation => "operation".to_owned(),
-        LimitKey::Subject => "subject".to_owned(),
-        LimitKey::Address => "address".to_owned(),
-        LimitKey::Claim(claim) => format!("claims.{claim}"),
-    };
-    json!({
-        "amount": limit.amount,
-        "per": match limit.per {
-            Window::Second => "second",
-            Window::Minute => "minute",
-            Window::Hour => "hour",
-            Window::Day => "day",
-            Window::Week => "week",
-            Window::Month => "month",
-            Window::Year => "year",
-            Window::Ever => "ever",
-        },
-        "burst": limit.burst,
-        "key": key,
-        "window": match limit.alignment {
-            WindowAlignment::Calendar => "calendar",
-            WindowAlignment::Sliding => "sliding",
-        },
+        "cost": operation.cost,
+        "metrics": operation.metrics.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "limits": limits(&operation.limits),
     })
 }
 

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::authentication::key_refresh::KeySources;
+use crate::authorization::quota::Quota;
 use crate::catalog::sync::{CatalogStatus, CatalogSync, Failure};
 use crate::check::service::Shared;
-use crate::task::Tasks;
+use crate::task::{Schedule, Tasks};
 use crate::telemetry::metrics::{Metrics, ReloadResult};
 
 /// `told` as JSON.
@@ -38,6 +39,35 @@ pub(super) fn sample(
             )
         }));
     });
+}
+
+/// How often counters that say nothing are dropped.
+const SWEEP: Schedule = Schedule {
+    interval: Duration::from_secs(5),
+    timeout: Duration::from_secs(60),
+    retry: Duration::from_secs(5),
+};
+/// After how many sweeps a new hour of consumers begins.
+const SWEEPS_AN_HOUR: u32 = 720;
+
+/// Tells how many counters there are at each scrape, and keeps them from growing.
+pub(super) fn quota(quota: &Quota, metrics: &Metrics, tasks: &Tasks) {
+    let sampled = quota.clone();
+    metrics.before_each_scrape(move |metrics| {
+        let (counters, shared) = sampled.store().size();
+        metrics.set_quota_counters(counters, shared);
+    });
+    let (quota, mut sweeps) = (quota.clone(), 0_u32);
+    tasks
+        .periodic("quota_sweep", SWEEP, Arc::default(), move || {
+            sweeps = sweeps.wrapping_add(1);
+            if sweeps.is_multiple_of(SWEEPS_AN_HOUR) {
+                quota.consumers().turn();
+            }
+            quota.store().sweep(jiff::Timestamp::now());
+            async { Ok(()) }
+        })
+        .keep();
 }
 
 /// Counts reloads as they happen, and tells the age of each source at each scrape. Runs as a task.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::authentication::algorithm::Algorithm;
+use crate::catalog::Contents;
 use crate::catalog::model::{
     Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Origin, PreflightRule,
     SubscriptionRule, UnmatchedOperation, UpstreamRules,
@@ -47,7 +48,7 @@ fn explain_is_told_where_we_looked_and_what_we_found_but_no_credential() {
     let Authenticator::ApiKey(api_key) = &*authenticator else {
         panic!("an api key authenticator");
     };
-    let catalog = Catalog::new(Vec::new(), Vec::new(), Vec::new());
+    let catalog = Catalog::new(Contents::default());
     let request = testing::request("/?k=hunter2", &[]);
     let outcome = api_key.authenticate(&request, &catalog);
     let told = Told::default();
@@ -91,6 +92,7 @@ fn snapshot(section: &str, names: &[&str]) -> Snapshot {
         operations: Vec::new(),
         unmatched_operation: UnmatchedOperation::Allow,
         preflight: PreflightRule::Deny,
+        limits: Vec::new(),
         upstream: UpstreamRules::default(),
         origin: Origin {
             source: "s".into(),
@@ -98,7 +100,10 @@ fn snapshot(section: &str, names: &[&str]) -> Snapshot {
             line: 1,
         },
     };
-    let catalog = Catalog::new(vec![api], Vec::new(), Vec::new());
+    let catalog = Catalog::new(Contents {
+        apis: vec![api],
+        ..Contents::default()
+    });
     let authenticators = testing::build_section(section, &key_refresh::KeySources::offline());
     let configured = Configured {
         authenticators,

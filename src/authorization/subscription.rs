@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use crate::authentication::principal::{
     ClaimedSubscription, ClientIdentity, Principal, SubscriptionSource,
 };
+use crate::catalog::Catalog;
+use crate::catalog::model::limit::Plan;
 use crate::catalog::model::{
     Application, ApplicationState, Subscription, SubscriptionRule, SubscriptionState,
 };
@@ -19,14 +21,16 @@ use crate::routing::Route;
 #[derive(Debug, Clone)]
 pub struct Standing<'s> {
     application: Option<KnownApplication<'s>>,
-    plan: Option<PlanName<'s>>,
+    plan: Option<SubscribedPlan<'s>>,
 }
 
-/// The name of a plan, where it stands.
+/// The plan of a subscription.
 #[derive(Debug, Clone)]
-enum PlanName<'s> {
-    Catalog(&'s str),
-    Token(Arc<str>),
+enum SubscribedPlan<'s> {
+    /// Named by the catalog.
+    Catalog(&'s Plan),
+    /// Named by the token, and where the catalog has it.
+    Token(Arc<str>, Option<&'s Plan>),
 }
 
 /// Where an application is known.
@@ -54,13 +58,31 @@ impl<'s> Standing<'s> {
         self.application
     }
 
-    /// The plan of the subscription, if any.
+    /// The name of the subscription's plan, if any.
     #[must_use]
     pub fn plan(&self) -> Option<&str> {
         Some(match self.plan.as_ref()? {
-            PlanName::Catalog(plan) => plan,
-            PlanName::Token(plan) => plan,
+            SubscribedPlan::Catalog(plan) => plan.id.as_str(),
+            SubscribedPlan::Token(name, _) => name,
         })
+    }
+
+    /// The plans whose limits hold: the subscription's and the application's own. One that is both
+    /// counts once.
+    pub fn plans(&self, catalog: &'s Catalog) -> impl Iterator<Item = &'s Plan> {
+        let subscribed = match self.plan {
+            Some(SubscribedPlan::Catalog(plan)) => Some(plan),
+            Some(SubscribedPlan::Token(_, plan)) => plan,
+            None => None,
+        };
+        let own = match self.application {
+            Some(KnownApplication::Catalog(application)) => {
+                application.plan.and_then(|plan| catalog.plan(plan))
+            }
+            Some(KnownApplication::Claimed) | None => None,
+        };
+        let own = own.filter(|own| subscribed.is_none_or(|plan| plan.id != own.id));
+        subscribed.into_iter().chain(own)
     }
 
     /// The id of the application, where the catalog has it.
@@ -115,8 +137,17 @@ pub fn standing<'s>(
             format!("the subscription is {why}"),
         ));
     }
-    if let Some(standing) = subscribed(route, principal, known, in_catalog) {
-        return Ok(standing);
+    match subscribed(route, principal, known, in_catalog) {
+        Ok(Some(standing)) => return Ok(standing),
+        Ok(None) => {}
+        Err(UnknownPlan(plan)) => {
+            return Err(refused(
+                Reason::SubscriptionInactive,
+                format!(
+                    "the token's subscription has the plan `{plan}`, which the catalog does not have"
+                ),
+            ));
+        }
     }
     match (route.api.subscription, found) {
         // `NotNeeded` has been answered above; it would be no more than `Optional`
@@ -166,47 +197,71 @@ fn explain(
         },
         state = in_catalog.map(|subscription| subscription.state.name()),
         plan = in_catalog
-            .and_then(|subscription| subscription.plan.as_ref())
-            .map(|plan| plan.as_str()),
+            .and_then(|subscription| route.catalog().plan(subscription.plan?))
+            .map(|plan| plan.id.as_str()),
         valid_until = in_catalog
             .and_then(|subscription| subscription.valid_until)
             .map(|end| end.to_string()),
     );
 }
 
+/// A token's subscription has a plan that the catalog does not have, so that its limits are unknown.
+struct UnknownPlan(Arc<str>);
+
+/// WSO2's name of the plan that has no limits; it need not be declared.
+const UNLIMITED: &str = "unlimited";
+
 /// The subscription that counts, by the source that the authenticator names. The catalog's has
 /// been found active before.
 fn subscribed<'s>(
-    route: &Route<'_>,
+    route: &Route<'s>,
     principal: &Principal<'_>,
     known: Option<KnownApplication<'s>>,
     in_catalog: Option<&'s Subscription>,
-) -> Option<Standing<'s>> {
+) -> Result<Option<Standing<'s>>, UnknownPlan> {
     let identity = principal.identity();
     let claims = identity.subscribed_apis.as_deref();
     let by_catalog = || {
-        let plan = in_catalog?.plan.as_ref();
+        let plan = in_catalog?.plan;
         Some(Standing {
             application: known,
-            plan: plan.map(|plan| PlanName::Catalog(plan.as_str())),
+            plan: plan
+                .and_then(|plan| route.catalog().plan(plan))
+                .map(SubscribedPlan::Catalog),
         })
     };
     let by_token = |claims: &[ClaimedSubscription]| {
-        let claimed = claims.iter().find(|claimed| names(claimed, route))?;
-        Some(Standing {
+        let Some(claimed) = claims.iter().find(|claimed| names(claimed, route)) else {
+            return Ok(None);
+        };
+        let plan = claimed.plan.as_ref();
+        Ok(Some(Standing {
             application: known.or(Some(KnownApplication::Claimed)),
-            plan: claimed.plan.clone().map(PlanName::Token),
-        })
+            plan: plan.map(|plan| claimed_plan(route, plan)).transpose()?,
+        }))
     };
     match (principal.subscriptions(), claims) {
         (SubscriptionSource::Catalog, _) | (SubscriptionSource::TokenThenCatalog, None) => {
-            by_catalog()
+            Ok(by_catalog())
         }
         (SubscriptionSource::Token, claims) => by_token(claims.unwrap_or_default()),
         (SubscriptionSource::TokenThenCatalog, Some(claims)) => {
-            by_token(claims).or_else(by_catalog)
+            Ok(by_token(claims)?.or_else(by_catalog))
         }
     }
+}
+
+/// The plan that a token calls `name`: the one of the Api's namespace with that name in lower case.
+fn claimed_plan<'s>(route: &Route<'s>, name: &Arc<str>) -> Result<SubscribedPlan<'s>, UnknownPlan> {
+    let namespace = route.api.id.namespace();
+    let lower = name.to_lowercase();
+    let catalog = route.catalog();
+    let plan = catalog.index().plan(&format!("{namespace}/{lower}"));
+    let plan = plan.and_then(|plan| catalog.plan(plan));
+    if plan.is_none() && lower != UNLIMITED {
+        return Err(UnknownPlan(Arc::clone(name)));
+    }
+    Ok(SubscribedPlan::Token(Arc::clone(name), plan))
 }
 
 fn find_application<'s>(route: &Route<'s>, principal: &Principal<'_>) -> Option<&'s Application> {

@@ -7,8 +7,10 @@
 
 mod api;
 mod application;
+mod block;
 mod credential;
 mod forms;
+mod limit;
 mod overlap;
 mod path;
 mod plan;
@@ -19,16 +21,18 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
 use crate::catalog::build::application::Credentials;
 use crate::catalog::build::forms::Forms;
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::build::subscription::Subscriptions;
-use crate::catalog::model::{Api, Application, BasePath, Direction, Origin, Plan};
+use crate::catalog::model::limit::{Block, Plan};
+use crate::catalog::model::{Api, Application, BasePath, Direction, Origin};
 use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::document::{
-    ApiDocument, ApplicationDocument, DocumentBody, Metadata, PlanDocument, SubscriptionDocument,
+    ApiDocument, ApplicationDocument, BlockDocument, DocumentBody, Metadata, PlanDocument,
+    SubscriptionDocument,
 };
+use crate::catalog::{Catalog, Contents};
 use crate::header::HeaderName;
 use crate::problem::Problem;
 use crate::upstream::provider::Abilities;
@@ -82,6 +86,7 @@ struct Documents<'a> {
     applications: Vec<(Site<'a>, &'a ApplicationDocument)>,
     subscriptions: Vec<(Site<'a>, &'a SubscriptionDocument)>,
     plans: Vec<(Site<'a>, &'a PlanDocument)>,
+    blocks: Vec<(Site<'a>, &'a BlockDocument)>,
 }
 
 /// Where each id is declared: the place among the documents of its kind.
@@ -184,13 +189,14 @@ fn build_with(
         }
     }
     let plans = plans(&documents, &mut report);
-    warn_of_limits(&documents.plans, &mut report);
+    let blocks = blocks(&documents, (&api_ids, &application_ids), &mut report);
     let warnings = report.finish()?;
-    let catalog = Catalog::new(
-        apis.into_iter().flatten().collect(),
-        applications.into_iter().flatten().collect(),
-        plans.into_iter().flatten().collect(),
-    );
+    let catalog = Catalog::new(Contents {
+        apis: apis.into_iter().flatten().collect(),
+        applications: applications.into_iter().flatten().collect(),
+        plans: plans.into_iter().flatten().collect(),
+        blocks: blocks.into_iter().flatten().collect(),
+    });
     Ok((catalog, warnings))
 }
 
@@ -209,26 +215,33 @@ fn applications<'a>(
     let mut credentials = Credentials::default();
     let mut applications = Vec::with_capacity(documents.applications.len());
     for (at, (site, document)) in documents.applications.iter().enumerate() {
-        applications.push(application::build(
-            *site,
-            document,
-            &mut credentials,
-            report,
-        ));
+        let mut application = application::build(*site, document, &mut credentials, report);
+        let plan = document.spec.plan.as_deref().and_then(|plan| {
+            let named = (&*document.metadata.namespace, plan);
+            let path = || "spec.plan".to_owned();
+            subscriptions.plan(named, (*site, &path), report)
+        });
+        if let Some(application) = &mut application {
+            application.plan = plan;
+        }
+        applications.push(application);
         subscription::add_inline(at, *site, document, subscriptions, report);
     }
     applications
 }
 
-fn warn_of_limits(plans: &[(Site<'_>, &PlanDocument)], report: &mut Report) {
-    let with_limits = |(_, plan): &&(Site<'_>, &PlanDocument)| !plan.spec.limits.is_empty();
-    if let Some((site, _)) = plans.iter().find(with_limits) {
-        report.warn(
-            *site,
-            "spec.limits",
-            "the limits of plans are loaded and shown, but not enforced yet",
-        );
-    }
+fn blocks(
+    documents: &Documents<'_>,
+    known: (&Ids, &Ids),
+    report: &mut Report,
+) -> Vec<Option<Block>> {
+    let sites = documents.blocks.iter();
+    let named = sites.map(|(site, block)| (*site, &block.metadata));
+    ids("block", named, report);
+    let blocks = documents.blocks.iter();
+    blocks
+        .map(|(site, document)| block::build(*site, document, known, report))
+        .collect()
 }
 
 impl<'a> Documents<'a> {
@@ -260,6 +273,7 @@ impl<'a> Documents<'a> {
                 self.subscriptions.push((site, subscription));
             }
             DocumentBody::Plan(plan) => self.plans.push((site, plan)),
+            DocumentBody::Block(block) => self.blocks.push((site, block)),
         }
     }
 }

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authentication::api_key::KeyDigest;
-use crate::catalog::model::{Api, ApiIndex, Application, ApplicationIndex};
+use crate::catalog::model::limit::Plan;
+use crate::catalog::model::{Api, ApiIndex, Application, ApplicationIndex, PlanIndex};
 use crate::secret::KeyedDigest;
 
-/// What finds applications and Apis.
+/// What finds applications, Apis and plans.
 #[derive(Debug)]
 pub struct Index {
     apis: HashMap<Arc<str>, ApiIndex>,
     applications: HashMap<Arc<str>, ApplicationIndex>,
+    plans: HashMap<Arc<str>, PlanIndex>,
     api_keys: HashMap<KeyedDigest, KeyOwner>,
     app_ids: HashMap<Arc<str>, ApplicationIndex>,
     clients: HashMap<Arc<str>, HashMap<Arc<str>, ApplicationIndex>>,
@@ -31,7 +33,7 @@ pub struct KeyOwner {
 impl Index {
     /// The index of these; ids, keys, app ids and clients are unique ([`crate::catalog::build`]).
     #[must_use]
-    pub(super) fn new(apis: &[Api], applications: &[Application]) -> Self {
+    pub(super) fn new(apis: &[Api], applications: &[Application], plans: &[Plan]) -> Self {
         let apis = (0..)
             .zip(apis)
             .map(|(at, api)| (Arc::clone(api.id.as_arc()), ApiIndex(at)))
@@ -39,6 +41,10 @@ impl Index {
         let mut index = Self {
             apis,
             applications: HashMap::with_capacity(applications.len()),
+            plans: (0..)
+                .zip(plans)
+                .map(|(at, plan)| (Arc::clone(plan.id.as_arc()), PlanIndex(at)))
+                .collect(),
             api_keys: HashMap::new(),
             app_ids: HashMap::new(),
             clients: HashMap::new(),
@@ -74,6 +80,12 @@ impl Index {
     #[must_use]
     pub fn api(&self, id: &str) -> Option<ApiIndex> {
         self.apis.get(id).copied()
+    }
+
+    /// The plan called `id`.
+    #[must_use]
+    pub fn plan(&self, id: &str) -> Option<PlanIndex> {
+        self.plans.get(id).copied()
     }
 
     /// The application called `namespace/name`.

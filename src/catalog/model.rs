@@ -3,6 +3,8 @@
 //! No serde here: documents of any source are turned into these by [`crate::catalog::build`],
 //! which has already checked every reference. Nothing here changes after it was published.
 
+pub mod limit;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authentication::api_key::KeyDigest;
+use crate::catalog::model::limit::Limit;
 use crate::check::request::Host;
 use crate::header::HeaderName;
 use crate::upstream::provider::Target;
@@ -52,6 +55,12 @@ macro_rules! id {
                 &self.0
             }
 
+            /// The part before the slash.
+            #[must_use]
+            pub fn namespace(&self) -> &str {
+                self.0.split_once('/').map_or(DEFAULT_NAMESPACE, |(namespace, _)| namespace)
+            }
+
             /// The part after the slash.
             #[must_use]
             pub fn name(&self) -> &str {
@@ -82,7 +91,7 @@ id!(
     ApplicationId
 );
 id!(
-    /// The id of a [`Plan`].
+    /// The id of a [`limit::Plan`].
     PlanId
 );
 
@@ -97,6 +106,10 @@ pub struct OperationIndex(pub(crate) u32);
 /// The place of an [`Application`] in [`crate::catalog::Catalog`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApplicationIndex(pub(crate) u32);
+
+/// The place of a [`limit::Plan`] in [`crate::catalog::Catalog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlanIndex(pub(crate) u32);
 
 /// A published API version: its hosts, base path, operations and authenticators.
 #[derive(Debug)]
@@ -129,6 +142,8 @@ pub struct Api {
     pub unmatched_operation: UnmatchedOperation,
     /// What becomes of a CORS preflight request.
     pub preflight: PreflightRule,
+    /// Limits that protect it from everybody together.
+    pub limits: Vec<Limit>,
     /// What the upstream and the client see.
     pub upstream: UpstreamRules,
     /// Where it was declared.
@@ -146,6 +161,14 @@ pub struct Operation {
     pub scopes: ScopeRule,
     /// Replaces the Api's authenticators.
     pub authenticators: Option<Vec<Arc<str>>>,
+    /// What it is called where it is counted: its methods and template.
+    pub id: Arc<str>,
+    /// What a request takes of limits that name no metric.
+    pub cost: u64,
+    /// What a request takes of limits that name a metric.
+    pub metrics: Vec<(Arc<str>, u64)>,
+    /// Limits of its own.
+    pub limits: Vec<Limit>,
 }
 
 /// A path template as written, and its segments.
@@ -365,6 +388,8 @@ pub struct Application {
     pub owner: Option<Arc<str>>,
     /// Whether it may call at all.
     pub state: ApplicationState,
+    /// The plan whose limits hold for all its requests together, beside its subscriptions' plans.
+    pub plan: Option<PlanIndex>,
     /// The OAuth clients that act for it.
     pub clients: Vec<Client>,
     /// Its API keys.
@@ -412,7 +437,7 @@ pub struct ApiKey {
 #[derive(Debug, Clone)]
 pub struct Subscription {
     /// The plan; none means no limits.
-    pub plan: Option<PlanId>,
+    pub plan: Option<PlanIndex>,
     /// Whether it counts.
     pub state: SubscriptionState,
     /// When it ends.
@@ -443,92 +468,6 @@ impl SubscriptionState {
             Self::Rejected => "rejected",
         }
     }
-}
-
-/// A named set of limits. They are loaded and shown; nothing enforces them yet.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// `namespace/name`.
-    pub id: PlanId,
-    /// The limits, as declared.
-    pub limits: Vec<Limit>,
-    /// What becomes of a request over a limit.
-    pub on_exceed: OnExceed,
-    /// Where it was declared.
-    pub origin: Origin,
-}
-
-/// An amount per window, per key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
-    /// How many.
-    pub amount: u64,
-    /// In which window.
-    pub per: Window,
-    /// How many at once, where more than the amount.
-    pub burst: Option<u64>,
-    /// What is counted apart.
-    pub key: LimitKey,
-    /// Whether windows follow the calendar.
-    pub alignment: WindowAlignment,
-}
-
-/// The length of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// One second.
-    Second,
-    /// One minute.
-    Minute,
-    /// One hour.
-    Hour,
-    /// One day.
-    Day,
-    /// One week, from Monday.
-    Week,
-    /// One month of the calendar.
-    Month,
-    /// One year of the calendar.
-    Year,
-    /// Without end.
-    Ever,
-}
-
-/// What a limit counts apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LimitKey {
-    /// Each application.
-    Application,
-    /// Each subscription.
-    Subscription,
-    /// Each Api.
-    Api,
-    /// Each operation.
-    Operation,
-    /// Each subject.
-    Subject,
-    /// Each client address.
-    Address,
-    /// Each value of this claim.
-    Claim(Arc<str>),
-}
-
-/// How windows lie on the time line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowAlignment {
-    /// On calendar boundaries, in UTC.
-    Calendar,
-    /// Sliding with each request.
-    Sliding,
-}
-
-/// What becomes of a request over a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExceed {
-    /// It is denied.
-    Deny,
-    /// It is reported and passes.
-    Report,
 }
 
 /// Where a thing was declared: the source, and the file and line in it.

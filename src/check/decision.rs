@@ -64,6 +64,20 @@ pub struct Denial {
     detail: Cow<'static, str>,
     required_scopes: Option<Arc<str>>,
     caller: Option<Box<CallerRecord<Box<str>>>>,
+    quota: Option<Box<QuotaRefusal>>,
+}
+
+/// What is told of the limit that refused a request.
+#[derive(Debug, Clone)]
+pub struct QuotaRefusal {
+    /// The limit's id; not for the caller.
+    pub limit: Arc<str>,
+    /// What is left of it, which was not enough.
+    pub remaining: u64,
+    /// In which time it would be enough; none: never.
+    pub retry_after: Option<Duration>,
+    /// The headers that tell the caller of its limits.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Denial {
@@ -76,6 +90,7 @@ impl Denial {
             detail: detail.into(),
             required_scopes: None,
             caller: None,
+            quota: None,
         }
     }
 
@@ -83,6 +98,13 @@ impl Denial {
     #[must_use]
     pub fn with_required_scopes(mut self, scopes: Arc<str>) -> Self {
         self.required_scopes = Some(scopes);
+        self
+    }
+
+    /// The limit that refused.
+    #[must_use]
+    pub fn with_quota(mut self, quota: QuotaRefusal) -> Self {
+        self.quota = Some(Box::new(quota));
         self
     }
 
@@ -109,6 +131,21 @@ impl Denial {
     #[must_use]
     pub fn required_scopes(&self) -> Option<&str> {
         self.required_scopes.as_deref()
+    }
+
+    /// The limit that refused, where one did.
+    #[must_use]
+    pub fn quota(&self) -> Option<&QuotaRefusal> {
+        self.quota.as_deref()
+    }
+
+    /// How long the caller is asked to wait before it tries again (`Retry-After`).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.quota {
+            Some(quota) => quota.retry_after,
+            None => self.reason.retry_after(),
+        }
     }
 
     /// Who was refused, where known.
@@ -202,7 +239,12 @@ pub enum Reason {
     SubscriptionInactive,
     /// The caller lacks a scope that the operation needs.
     ScopeInsufficient,
-    /// Too many tokens from the caller's address did not hold; a new one is not looked at.
+    /// A block of the catalog refuses it.
+    Blocked,
+    /// A limit of the caller's plan is exceeded.
+    QuotaExceeded,
+    /// A limit of the Api or operation is exceeded; or too many tokens from the caller's address
+    /// did not hold, and a new one is not looked at.
     RateLimited,
 }
 
@@ -260,7 +302,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -279,6 +321,8 @@ impl Reason {
         Self::SubscriptionMissing,
         Self::SubscriptionInactive,
         Self::ScopeInsufficient,
+        Self::Blocked,
+        Self::QuotaExceeded,
         Self::RateLimited,
     ];
 
@@ -330,14 +374,9 @@ impl Reason {
                 title: "The credential lacks a scope that this operation needs",
                 ..access_denied("scope_insufficient")
             },
-            Self::RateLimited => Row {
-                name: "rate_limited",
-                http: 429,
-                grpc: GrpcCode::ResourceExhausted,
-                challenge_error: None,
-                code: "quota_exceeded",
-                title: "There are too many requests",
-            },
+            Self::Blocked => access_denied("blocked"),
+            Self::QuotaExceeded => too_many("quota_exceeded"),
+            Self::RateLimited => too_many("rate_limited"),
         }
     }
 
@@ -439,6 +478,17 @@ const fn access_denied(name: &'static str) -> Row {
         challenge_error: None,
         code: "access_denied",
         title: "The caller may not use this",
+    }
+}
+
+const fn too_many(name: &'static str) -> Row {
+    Row {
+        name,
+        http: 429,
+        grpc: GrpcCode::ResourceExhausted,
+        challenge_error: None,
+        code: "quota_exceeded",
+        title: "There are too many requests",
     }
 }
 

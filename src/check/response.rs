@@ -8,6 +8,7 @@ mod encode;
 use std::time::Duration;
 
 use crate::authentication::{Authenticator, Challenge};
+use crate::authorization::quota::headers::whole_seconds;
 use crate::catalog::model::Api;
 use crate::check::codec::Outgoing;
 use crate::check::decision::{Decision, Denial, Fault, Reason, Row};
@@ -97,7 +98,7 @@ impl std::fmt::Debug for Reply<'_> {
 #[must_use]
 pub fn respond(decision: &Decision<'_>, reply: &Reply<'_>) -> Outgoing {
     match decision {
-        Decision::Allow(grant) => allowed(grant.mutations(), reply),
+        Decision::Allow(grant) => allowed(grant.mutations(), grant.quota_headers(), reply),
         Decision::Deny(denial) => denied(denial, reply),
         Decision::Fail(fault) => failed(fault, reply),
     }
@@ -107,15 +108,20 @@ pub fn respond(decision: &Decision<'_>, reply: &Reply<'_>) -> Outgoing {
 /// and what is ours is still stripped.
 #[must_use]
 pub fn respond_shadowed(stripped: &Mutations<'_>, reply: &Reply<'_>) -> Outgoing {
-    allowed(stripped, reply)
+    allowed(stripped, &[], reply)
 }
 
-fn allowed(mutations: &Mutations<'_>, reply: &Reply<'_>) -> Outgoing {
+fn allowed(
+    mutations: &Mutations<'_>,
+    quota: &[(&'static str, String)],
+    reply: &Reply<'_>,
+) -> Outgoing {
     let decision = reply.decision();
     // Envoy's access log may show the metadata: ids and names, no credential, no claim
     let allow = Allow {
         mutations,
         decision,
+        quota,
     };
     encode::allow(&allow, reply.record.metadata())
 }
@@ -127,28 +133,44 @@ fn denied(denial: &Denial, reply: &Reply<'_>) -> Outgoing {
         .answers
         .filter(|answers| challenge_due && !answers.challenges.is_empty());
     let challenge = answers.map(|answers| answers.challenge(row, denial.required_scopes()));
-    refused(row, challenge, denial.reason().retry_after(), reply)
+    let quota = denial.quota().map_or(&[][..], |quota| &quota.headers);
+    let refusal = Refused {
+        challenge,
+        retry_after: denial.retry_after(),
+        quota,
+    };
+    refused(row, &refusal, reply)
 }
 
 fn failed(fault: &Fault, reply: &Reply<'_>) -> Outgoing {
-    refused(
-        fault.reason().row(),
-        None,
-        fault.reason().retry_after(),
-        reply,
-    )
+    let refusal = Refused {
+        challenge: None,
+        retry_after: fault.reason().retry_after(),
+        quota: &[],
+    };
+    refused(fault.reason().row(), &refusal, reply)
 }
 
-fn refused(
-    row: Row,
+/// What a refusal says beside its row.
+struct Refused<'a> {
     challenge: Option<String>,
     retry_after: Option<Duration>,
-    reply: &Reply<'_>,
-) -> Outgoing {
-    let retry_after = retry_after.map(|wait| wait.as_secs().max(1).to_string());
-    let mut headers = Vec::with_capacity(7);
-    headers.extend(challenge.as_deref().map(|text| ("www-authenticate", text)));
+    quota: &'a [(&'static str, String)],
+}
+
+fn refused(row: Row, refusal: &Refused<'_>, reply: &Reply<'_>) -> Outgoing {
+    let retry_after = refusal.retry_after;
+    let retry_after = retry_after.map(|wait| whole_seconds(wait).max(1).to_string());
+    let challenge = refusal.challenge.as_deref();
+    let mut headers = Vec::with_capacity(7 + refusal.quota.len());
+    headers.extend(challenge.map(|text| ("www-authenticate", text)));
     headers.extend(retry_after.as_deref().map(|text| ("retry-after", text)));
+    headers.extend(
+        refusal
+            .quota
+            .iter()
+            .map(|(name, text)| (*name, text.as_str())),
+    );
     headers.push(("cache-control", "no-store"));
     headers.extend(reply.decision());
     let status = (row.grpc as i32).to_string();

@@ -208,16 +208,17 @@ mod tests {
         use crate::usage::{Recorder, Verdict};
 
         let metrics = Metrics::new(jiff::Timestamp::UNIX_EPOCH);
-        let (recorder, mut collected) = Recorder::collecting(metrics, Clock::at(0));
+        let (recorder, mut collected) = Recorder::collecting(metrics.clone(), Clock::at(0));
+        let quota = crate::authorization::quota::Quota::offline(metrics);
         let shared = Shared {
             checker: Checker::new(
-                Authorization::new(Clock::at(0), Revocations::new(0)),
+                Authorization::new(Clock::at(0), Revocations::new(0), quota),
                 None,
                 recorder,
             ),
             snapshots: SnapshotReader::new(crate::snapshot::Snapshot::new(
                 crate::snapshot::Revision::new(&[0]),
-                crate::catalog::Catalog::new(Vec::new(), Vec::new(), Vec::new()),
+                crate::catalog::Catalog::new(crate::catalog::Contents::default()),
                 &crate::snapshot::Configured::default(),
             )),
             overload: Overload::of(&tokio::runtime::Handle::current(), Duration::from_secs(1)),

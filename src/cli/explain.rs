@@ -14,6 +14,7 @@ use crate::app::{install_cryptography, load_catalog, load_revocations};
 use crate::authentication::config::Lasting;
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
+use crate::authorization::quota::Quota;
 use crate::catalog::model::Direction;
 use crate::check::{Asking, Checker};
 use crate::cli::{Usage, print};
@@ -96,12 +97,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         anyhow::Ok(snapshot)
     })?;
     let metrics = Metrics::new(clock.now());
-    let (recorder, mut collected) = Recorder::collecting(metrics, clock.clone());
-    let checker = Checker::new(
-        Authorization::new(clock, revocations),
-        decision_header,
-        recorder,
-    );
+    let (recorder, mut collected) = Recorder::collecting(metrics.clone(), clock.clone());
+    let authorization = Authorization::new(clock, revocations, Quota::offline(metrics));
+    let checker = Checker::new(authorization, decision_header, recorder);
     let asking = Asking {
         listener,
         rules,

@@ -150,6 +150,7 @@ impl RedisUnavailable {
                 }
                 None => "another node of the redis cluster has the keys".to_owned(),
             },
+            (RedisFailure::NotPermitted, None) => "redis refused the user or password".to_owned(),
             (_, Some(code)) => told(code, error.detail()),
             (_, None) => format!("redis cannot be used: {}", error.category()),
         };

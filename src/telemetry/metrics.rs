@@ -20,10 +20,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::authentication::verified_tokens::VerifiedTokens;
+use crate::catalog::model::limit::Limit;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, KindLabels,
+    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, KindLabels, LimitLabels,
     ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
     ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
@@ -67,6 +68,9 @@ struct Inner {
     provider_paused: Family<ProviderLabels, Gauge>,
     provider_cache_tokens: Gauge,
     provider_cache_bytes: Gauge,
+    quota_exceeded: Family<LimitLabels, Counter>,
+    quota_counters: Gauge,
+    quota_shared: Counter,
     redis_requests: Family<RedisRequestLabels, ShardedCounter>,
     redis_durations: Family<RedisLabels, ShardedHistogram>,
     redis_connected: Family<RedisLabels, Gauge>,
@@ -299,6 +303,24 @@ impl Metrics {
         }
     }
 
+    /// Counts a request over `limit`, which was refused where that is enforced.
+    pub fn quota_exceeded(&self, limit: &Limit, enforced: bool) {
+        let plan = limit.plan.as_ref();
+        let labels = LimitLabels {
+            plan: plan.map_or_else(|| "".into(), |plan| Arc::clone(plan.as_arc())),
+            limit: Arc::clone(&limit.id),
+            enforced: if enforced { "true" } else { "false" },
+        };
+        self.inner.quota_exceeded.get_or_create(&labels).inc();
+    }
+
+    /// Tells how many counters there are in this process, and how many charges went to shared ones.
+    pub fn set_quota_counters(&self, counters: usize, shared: u64) {
+        self.inner.quota_counters.set(whole(counters));
+        let told = self.inner.quota_shared.get();
+        self.inner.quota_shared.inc_by(shared.saturating_sub(told));
+    }
+
     /// Tells how many provider tokens are kept, and what they take.
     pub fn set_provider_cache(&self, tokens: &TokenCache) {
         self.inner.provider_cache_tokens.set(whole(tokens.len()));
@@ -414,6 +436,9 @@ impl Inner {
                 .metric(declaration::PROVIDER_CACHE_TOKENS, Gauge::default()),
             provider_cache_bytes: declare
                 .metric(declaration::PROVIDER_CACHE_BYTES, Gauge::default()),
+            quota_exceeded: declare.metric(declaration::QUOTA_EXCEEDED, Family::default()),
+            quota_counters: declare.metric(declaration::QUOTA_COUNTERS, Gauge::default()),
+            quota_shared: declare.metric(declaration::QUOTA_SHARED, Counter::default()),
             redis_requests: declare.metric(declaration::REDIS_REQUESTS, Family::default()),
             redis_durations: declare.metric(declaration::REDIS_DURATION, Family::default()),
             redis_connected: declare.metric(declaration::REDIS_CONNECTED, Family::default()),

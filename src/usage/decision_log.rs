@@ -192,6 +192,7 @@ fn write_line(out: &mut Vec<u8>, time: Timestamp, record: &Record<Box<str>>) {
         ("principal.subject", caller.subject.as_deref()),
         ("principal.authenticator", caller.authenticator.as_deref()),
         ("plan", caller.plan.as_deref()),
+        ("limit", record.limit.as_ref().map(|limit| &*limit.id)),
         ("provider_token", record.token.map(TokenOutcome::name)),
         ("method", request.map(|request| &*request.method)),
         ("host", request.map(|request| &*request.host)),
@@ -206,6 +207,10 @@ fn write_line(out: &mut Vec<u8>, time: Timestamp, record: &Record<Box<str>>) {
             out.extend_from_slice(b"\":");
             write_text(out, text);
         }
+    }
+    if let Some(limit) = &record.limit {
+        out.extend_from_slice(b",\"remaining\":");
+        out.extend_from_slice(limit.remaining.to_string().as_bytes());
     }
     let micros = record.duration.as_micros();
     let duration = format!("{}.{:03}", micros / 1000, micros % 1000);

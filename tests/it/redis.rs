@@ -175,7 +175,7 @@ async fn a_network_that_is_slow_cut_or_silent_is_survived() {
     handle.recovers().await;
     proxy.slow(Duration::from_millis(1500));
     handle.fails(RedisFailure::TimedOut).await;
-    handle.fails(RedisFailure::NotConnected).await;
+    handle.fails(RedisFailure::NotAsked).await;
     proxy.heal();
     handle.recovers().await;
     proxy.cut();

@@ -96,8 +96,8 @@ impl RedisServer {
         let file = |name: &str| json!({ "file": self.folder.path().join(name) });
         if self.options.tls {
             config["ca"] = file("ca.pem");
-            config["certificate"] = file("chain.pem");
-            config["key"] = file("key.pem");
+            config["certificate"] = file("client-chain.pem");
+            config["key"] = file("client-key.pem");
         }
         if self.options.acl {
             fs::write(self.folder.path().join("password"), PASSWORD).expect("a file");
@@ -262,11 +262,13 @@ fn settings(folder: &Path, address: SocketAddr, options: RedisOptions) -> String
 
 fn write_certificates(folder: &Path) {
     let authority = Authority::new();
-    let host = authority.host();
+    let (host, client) = (authority.host(), authority.client(USER));
     for (name, pem) in [
         ("ca.pem", authority.pem()),
         ("chain.pem", host.chain_pem()),
         ("key.pem", host.key_pem()),
+        ("client-chain.pem", client.chain_pem()),
+        ("client-key.pem", client.key_pem()),
     ] {
         fs::write(folder.join(name), pem).expect("a file");
     }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::catalog::Catalog;
 use crate::catalog::admission::Admission;
 use crate::catalog::build::{Known, build};
 use crate::catalog::source::store::{EndpointFailure, EndpointRule, documents};
+use crate::catalog::{Catalog, Contents};
 use crate::config::reader::Reader;
 use crate::config::value::SecretSource;
 use crate::problem::Problems;
@@ -44,7 +44,7 @@ impl Scene {
             path: "state.db".into(),
             encryption_key: encrypted.then_some(SecretSource::File(secret)),
         };
-        let catalog = Catalog::new(Vec::new(), Vec::new(), Vec::new());
+        let catalog = Catalog::new(Contents::default());
         let snapshot = Snapshot::new(Revision::new(&[1]), catalog, &Configured::default());
         let changes = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&changes);

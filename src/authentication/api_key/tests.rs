@@ -5,6 +5,7 @@ use crate::authentication::Authenticator;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::principal::ClientIdentity;
 use crate::authentication::testing::{Case, Ended, NOW, build, ended, kept, request};
+use crate::catalog::Contents;
 use crate::catalog::model::{
     ApiKey, Application, ApplicationId, ApplicationIndex, ApplicationState, Origin,
 };
@@ -25,6 +26,7 @@ fn catalog(keys: Vec<(KeyDigest, Option<i64>)>) -> Catalog {
         api_keys: keys.collect(),
         app_id: None,
         app_keys: Vec::new(),
+        plan: None,
         subscriptions: BTreeMap::new(),
         origin: Origin {
             source: "s".into(),
@@ -32,7 +34,10 @@ fn catalog(keys: Vec<(KeyDigest, Option<i64>)>) -> Catalog {
             line: 1,
         },
     };
-    Catalog::new(Vec::new(), vec![application], Vec::new())
+    Catalog::new(Contents {
+        applications: vec![application],
+        ..Contents::default()
+    })
 }
 
 fn present(section: &str, request: &DownstreamRequest, catalog: &Catalog) -> Outcome<'static> {

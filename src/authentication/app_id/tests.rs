@@ -4,6 +4,7 @@ use super::*;
 use crate::authentication::Authenticator;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::testing::{Ended, build, ended, kept, request};
+use crate::catalog::Contents;
 use crate::catalog::model::{Application, ApplicationId, ApplicationState, Origin};
 
 const INVALID: Ended = Ended::Denied(Reason::CredentialInvalid);
@@ -17,6 +18,7 @@ fn application(app_id: &str, keys: &[&str]) -> Application {
         api_keys: Vec::new(),
         app_id: Some(app_id.into()),
         app_keys: keys.iter().map(|key| KeyDigest::of_key(key)).collect(),
+        plan: None,
         subscriptions: BTreeMap::new(),
         origin: Origin {
             source: "s".into(),
@@ -38,7 +40,10 @@ fn present(path: &str, headers: &[(&str, &str)]) -> Outcome<'static> {
         application("one", &["k1"]),
         application("two", &["k1", "k2"]),
     ];
-    let catalog = Catalog::new(Vec::new(), applications, Vec::new());
+    let catalog = Catalog::new(Contents {
+        applications,
+        ..Contents::default()
+    });
     app_id.authenticate(&request(path, headers), &catalog)
 }
 

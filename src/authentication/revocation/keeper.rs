@@ -227,9 +227,10 @@ impl Keeper {
         }
         if let Some(shared) = &self.0.shared {
             shared.remove(&entry).await.map_err(NotRemoved::Shared)?;
+            tracing::info!(revocation.id = %id, "no longer revoked");
+            return Ok(entry);
         }
         self.forget(vec![id]).await?;
-        // by now, the channel may have told that it is gone
         let removed = revocations.remove(id).unwrap_or(entry);
         tracing::info!(revocation.id = %id, "no longer revoked");
         Ok(removed)

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::FromRedisValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::authentication::revocation::entry::{Entry, EntryId};
@@ -75,6 +75,8 @@ struct Inner {
     key: String,
     channel: String,
     state: Mutex<State>,
+    /// The last change that is in force.
+    applied: watch::Sender<Option<Position>>,
     /// Told where there is something to write.
     nudge: Notify,
 }
@@ -125,6 +127,7 @@ impl SharedEntries {
                 problem: None,
                 not_ready: Some(not_ready),
             }),
+            applied: watch::Sender::new(None),
             nudge: Notify::new(),
             parts,
         }))
@@ -150,13 +153,26 @@ impl SharedEntries {
         written
     }
 
-    /// Marks an entry as removed, for every replica.
+    /// Marks an entry as removed, for every replica; also here it goes when that is heard, so that one
+    /// which is entered again meanwhile stays.
     ///
     /// # Errors
-    /// Where Redis did not take that: the entry must stay in force then.
+    /// Where Redis did not take that: the entry stays in force then.
     pub async fn remove(&self, entry: &Entry) -> Result<(), RedisUnavailable> {
-        self.0.remove(entry.id(), entry.until).await?;
-        self.0.locked().pending.remove(&entry.id());
+        let was_pending = self.0.locked().pending.remove(&entry.id());
+        let removed = self.0.remove(entry.id(), entry.until).await;
+        let position = removed.inspect_err(|_| {
+            if was_pending {
+                self.0.locked().pending.insert(entry.id());
+            }
+        })?;
+        let mut applied = self.0.applied.subscribe();
+        let heard = applied.wait_for(|applied| {
+            let applied = applied.as_ref();
+            applied.is_some_and(|applied| applied.includes(&position))
+        });
+        // where it is not heard in time, it is when changes are
+        let _ = tokio::time::timeout(PATIENCE, heard).await;
         Ok(())
     }
 
@@ -269,8 +285,9 @@ impl Inner {
                 };
                 match scripts::parse_message(&message) {
                     Some((position, change)) if at.is_followed_by(&position) => {
-                        *at = position;
+                        *at = position.clone();
                         self.apply(change).await;
+                        self.applied.send_replace(Some(position));
                         self.locked().known = Some(Instant::now());
                         Ok(())
                     }
@@ -316,6 +333,7 @@ impl Inner {
         let found = self.scan().await?;
         let missing = self.compare(&found);
         self.locked().pending.extend(missing);
+        self.applied.send_replace(Some(position.clone()));
         following.at = Some(position);
         following.behind = None;
         following.read = Instant::now();
@@ -478,10 +496,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn remove(&self, id: EntryId, until: i64) -> Result<(), RedisUnavailable> {
+    async fn remove(&self, id: EntryId, until: i64) -> Result<Position, RedisUnavailable> {
         let now = self.parts.clock.unix_seconds();
         let args = Scripts::remove_args(&self.channel, id, (now, until));
-        self.run(&self.scripts.remove, args).await.map(drop)
+        let (epoch, number) = read(self.run(&self.scripts.remove, args).await?)?;
+        Ok(Position { epoch, number })
     }
 
     async fn position(&self) -> Result<Position, RedisUnavailable> {

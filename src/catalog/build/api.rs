@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::authentication::ANONYMOUS;
+use crate::catalog::build::limit::{self, Holder, limits};
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::build::{Known, origin, path, upstream};
+use crate::catalog::model::limit::{LimitKey, OnExceed};
 use crate::catalog::model::{
     Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Operation, PreflightRule, ScopeRule,
     SubscriptionRule, UnmatchedOperation,
@@ -56,11 +58,19 @@ fn read(
     {
         findings.wrong("operations", "an api without operations denies everything; name operations, or write `unmatchedOperation: allow`");
     }
-    let operations = operations(spec, known, findings);
+    let id = ApiId::new(&document.metadata.namespace, &document.metadata.name);
+    let operations = operations(&id, spec, known, findings);
+    let holder = Holder {
+        id: &format!("api/{id}"),
+        plan: None,
+        key: &LimitKey::Api,
+        on_exceed: OnExceed::Deny,
+    };
+    let limits = limits(&spec.limits, holder, findings);
     let direction = direction(spec, known, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
-        id: ApiId::new(&document.metadata.namespace, &document.metadata.name),
+        id,
         title: spec.title.as_str().into(),
         version: spec.version.as_str().into(),
         context: spec.context.as_deref().map(Into::into),
@@ -87,6 +97,7 @@ fn read(
             PreflightDocument::Deny => PreflightRule::Deny,
             PreflightDocument::Pass => PreflightRule::Pass,
         },
+        limits,
         upstream,
         origin: origin(site),
     })
@@ -193,12 +204,17 @@ fn authenticators(
     found
 }
 
-fn operations(spec: &ApiSpec, known: &Known, findings: &mut Findings) -> Vec<Operation> {
+fn operations(
+    api: &ApiId,
+    spec: &ApiSpec,
+    known: &Known,
+    findings: &mut Findings,
+) -> Vec<Operation> {
     let mut seen: HashMap<(String, String), usize> = HashMap::new();
     let mut operations = Vec::with_capacity(spec.operations.len());
     for (at, document) in spec.operations.iter().enumerate() {
         let Some(operation) = findings.within(&format!("operations[{at}]"), |findings| {
-            operation(document, known, findings)
+            operation(api, document, known, findings)
         }) else {
             continue;
         };
@@ -236,13 +252,19 @@ fn warn_of_variants(spec: &ApiSpec, findings: &mut Findings) {
         return;
     }
     for (at, operation) in spec.operations.iter().enumerate() {
-        if operation.scopes.is_some() || operation.authenticators.is_some() {
-            findings.warn(&format!("operations[{at}]"), "another method, a slash at the end or other case of this path matches no operation and, by `unmatchedOperation: allow`, is judged by the api's own rules only, without these `scopes` and `authenticators`");
+        let has_rules = operation.scopes.is_some()
+            || operation.authenticators.is_some()
+            || operation.cost.is_some()
+            || !operation.metrics.is_empty()
+            || !operation.limits.is_empty();
+        if has_rules {
+            findings.warn(&format!("operations[{at}]"), "another method, a slash at the end or other case of this path matches no operation and, by `unmatchedOperation: allow`, is judged by the api's own rules only, without this operation's `scopes`, `authenticators`, `cost`, `metrics` and `limits`");
         }
     }
 }
 
 fn operation(
+    api: &ApiId,
     document: &OperationDocument,
     known: &Known,
     findings: &mut Findings,
@@ -250,16 +272,33 @@ fn operation(
     let path = path::template(&document.path)
         .map_err(|message| findings.wrong("path", message))
         .ok();
+    let methods = methods(document.methods.as_deref(), findings);
+    let scopes = document.scopes.as_ref().map_or(ScopeRule::None, |scopes| {
+        findings.within("scopes", |findings| scope_rule(scopes, findings))
+    });
+    let authenticators = document
+        .authenticators
+        .as_ref()
+        .map(|names| authenticators("authenticators", names, known, findings));
+    let cost = document.cost.unwrap_or(1);
+    limit::check_amount("cost", cost, findings);
+    let path = path?;
+    let id = format!("{} {}", methods.join(","), path.text);
+    let holder = Holder {
+        id: &format!("operation/{api} {id}"),
+        plan: None,
+        key: &LimitKey::Operation,
+        on_exceed: OnExceed::Deny,
+    };
     Some(Operation {
-        methods: methods(document.methods.as_deref(), findings),
-        scopes: document.scopes.as_ref().map_or(ScopeRule::None, |scopes| {
-            findings.within("scopes", |findings| scope_rule(scopes, findings))
-        }),
-        authenticators: document
-            .authenticators
-            .as_ref()
-            .map(|names| authenticators("authenticators", names, known, findings)),
-        path: path?,
+        limits: limits(&document.limits, holder, findings),
+        id: id.trim_start().into(),
+        cost,
+        metrics: limit::metrics(&document.metrics, findings),
+        methods,
+        scopes,
+        authenticators,
+        path,
     })
 }
 

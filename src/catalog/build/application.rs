@@ -51,6 +51,7 @@ fn read(site: Site<'_>, document: &ApplicationDocument, findings: &mut Findings)
         api_keys: api_keys(spec, findings),
         app_id: spec.app_id.as_deref().map(Into::into),
         app_keys: app_keys(spec, findings),
+        plan: None,
         subscriptions: std::collections::BTreeMap::new(),
         origin: origin(site),
     }

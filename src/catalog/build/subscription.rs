@@ -8,7 +8,7 @@ use semver::{Version, VersionReq};
 
 use crate::catalog::build::report::{Report, Site, Spot};
 use crate::catalog::build::{Ids, id_of};
-use crate::catalog::model::{ApiIndex, PlanId, Subscription, SubscriptionState};
+use crate::catalog::model::{ApiIndex, PlanIndex, Subscription, SubscriptionState};
 use crate::catalog::source::choice::SubscriptionStateDocument;
 use crate::catalog::source::document::{ApiDocument, ApplicationDocument, SubscriptionDocument};
 use crate::catalog::source::reference::{ApiReference, TitleReference};
@@ -65,16 +65,8 @@ impl<'a, 'i> Subscriptions<'a, 'i> {
 
     fn add(&mut self, entry: &Entry<'_>, spot: Spot<'a>, report: &mut Report) {
         let plan = entry.plan.and_then(|plan| {
-            let id = id_of(entry.namespace, plan);
-            if !self.plans.contains_key(&id) {
-                report.dangling(
-                    spot.site,
-                    &format!("{}.plan", spot.path()),
-                    format!("there is no plan `{id}`"),
-                );
-            }
-            let (namespace, name) = id.split_once('/')?;
-            Some(PlanId::new(namespace, name))
+            let path = || format!("{}.plan", spot.path());
+            self.plan((entry.namespace, plan), (spot.site, &path), report)
         });
         let apis = self.find(entry).unwrap_or_else(|message| {
             report.dangling(spot.site, &format!("{}.api", spot.path()), message);
@@ -94,13 +86,28 @@ impl<'a, 'i> Subscriptions<'a, 'i> {
             }
             self.declared.insert((entry.application, api), spot);
             let subscription = Subscription {
-                plan: plan.clone(),
+                plan,
                 state: state(entry.state),
                 valid_until: entry.valid_until,
             };
             let own = self.by_application.entry(entry.application).or_default();
             own.insert(api, subscription);
         }
+    }
+
+    /// The plan that is called `plan` in `namespace`; reports where there is none.
+    pub(super) fn plan(
+        &self,
+        (namespace, plan): (&str, &str),
+        (site, path): (Site<'_>, &dyn Fn() -> String),
+        report: &mut Report,
+    ) -> Option<PlanIndex> {
+        let id = id_of(namespace, plan);
+        let at = self.plans.get(&id).and_then(|at| u32::try_from(*at).ok());
+        if at.is_none() {
+            report.dangling(site, &path(), format!("there is no plan `{id}`"));
+        }
+        at.map(PlanIndex)
     }
 
     fn find(&self, entry: &Entry<'_>) -> Result<Vec<ApiIndex>, String> {

@@ -87,7 +87,7 @@ choice!(
     }
 );
 choice!(
-    /// How windows lie on the time line; `calendar` where it is left out.
+    /// How windows lie on the time line.
     WindowAlignmentDocument {
         /// On calendar boundaries, in UTC.
         Calendar,
@@ -100,7 +100,7 @@ choice!(
     OnExceedDocument {
         /// It is denied.
         Deny,
-        /// It is reported and passes.
+        /// It is counted and passes.
         Report,
     }
 );

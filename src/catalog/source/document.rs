@@ -1,4 +1,4 @@
-//! The documents of the catalog as they are written: kinds Api, Application, Subscription, Plan.
+//! The documents of the catalog as they are written: kinds Api, Application, Subscription, Plan, Block.
 //!
 //! Wire types only; what they mean is checked by [`crate::catalog::build`].
 
@@ -18,7 +18,7 @@ use crate::catalog::source::choice::{
     OnExceedDocument, OnFailureDocument, PreflightDocument, SubscriptionRuleDocument,
     SubscriptionStateDocument, UnmatchedOperationDocument, WindowAlignmentDocument, WindowDocument,
 };
-use crate::catalog::source::reference::{ApiReference, LimitKeyDocument};
+use crate::catalog::source::reference::{ApiReference, LimitKeyDocuments};
 
 /// The version of these documents.
 pub const API_VERSION: &str = "portcullis.dev/v1alpha1";
@@ -35,6 +35,8 @@ pub enum DocumentBody {
     Subscription(Box<SubscriptionDocument>),
     /// A named set of limits.
     Plan(Box<PlanDocument>),
+    /// A condition that refuses requests.
+    Block(Box<BlockDocument>),
 }
 
 macro_rules! document {
@@ -73,8 +75,12 @@ document!(
     ApplicationDocument, ApplicationKind, "Application", ApplicationSpec, Metadata
 );
 document!(
-    /// A named set of limits. They are loaded and shown; nothing enforces them yet.
+    /// A named set of limits.
     PlanDocument, PlanKind, "Plan", PlanSpec, Metadata
+);
+document!(
+    /// A condition that refuses requests which nothing else refuses.
+    BlockDocument, BlockKind, "Block", BlockSpec, Metadata
 );
 
 /// A consumer's right to call an Api, as a document of its own.
@@ -219,6 +225,9 @@ pub struct ApiSpec {
     /// What becomes of a CORS preflight request.
     #[serde(default)]
     pub preflight: PreflightDocument,
+    /// Limits that protect it from everybody together; their key is `api` where it is left out.
+    #[serde(default)]
+    pub limits: Vec<LimitDocument>,
     /// What the upstream and the client see.
     #[serde(default)]
     pub upstream: UpstreamDocument,
@@ -239,6 +248,16 @@ pub struct OperationDocument {
     /// Replaces the Api's list.
     #[serde(default)]
     pub authenticators: Option<Vec<String>>,
+    /// What a request takes of every limit that names no metric: 1 where it is left out, 0 for nothing.
+    #[serde(default)]
+    pub cost: Option<u64>,
+    /// What a request takes of the limits that name these metrics. A metric that is part of another
+    /// is written with both.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, u64>,
+    /// Limits of its own; their key is `operation` where it is left out.
+    #[serde(default)]
+    pub limits: Vec<LimitDocument>,
 }
 
 /// The scopes that an operation needs: one of the two lists.
@@ -363,6 +382,9 @@ pub struct ApplicationSpec {
     /// Whether it may call at all.
     #[serde(default)]
     pub state: ApplicationStateDocument,
+    /// A plan whose limits hold for all its requests together, beside its subscriptions' plans.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// The OAuth clients that act for it.
     #[serde(default)]
     pub clients: Vec<ClientDocument>,
@@ -467,17 +489,51 @@ pub struct PlanSpec {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LimitDocument {
-    /// How many; one at least.
+    /// What it is called, once among the limits beside it; its window, and the metric that it counts, where it is left out.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How many; 0 for none at all.
     pub amount: u64,
     /// In which window.
     pub per: WindowDocument,
-    /// How many at once, where more than the amount.
+    /// How many at once, where that is not the amount. Such a limit slides.
     #[serde(default)]
     pub burst: Option<u64>,
-    /// What is counted apart; `application` where it is left out.
+    /// What is counted apart: one key, or a list of keys whose values count together. In a plan, `application` where it is left out.
     #[serde(default)]
-    pub key: LimitKeyDocument,
-    /// How windows lie on the time line.
+    pub key: Option<LimitKeyDocuments>,
+    /// The metric that is counted; what operations cost where it is left out.
     #[serde(default)]
-    pub window: WindowAlignmentDocument,
+    pub metric: Option<String>,
+    /// How windows lie on the time line; `sliding` where there is a burst, else `calendar`.
+    #[serde(default)]
+    pub window: Option<WindowAlignmentDocument>,
+}
+
+/// Whom a block refuses: who meets all that it names, of which there is one thing at least.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlockSpec {
+    /// The application that calls: `name` or `namespace/name`. With `api`, its subscription is blocked.
+    #[serde(default)]
+    pub application: Option<String>,
+    /// The subject that calls, compared exactly.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// Addresses and ranges (`10.0.0.0/8`) of clients, as Envoy sees them.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Addresses and ranges of clients that it does not mean.
+    #[serde(default)]
+    pub not_addresses: Vec<String>,
+    /// The Api that is called: `name` or `namespace/name`.
+    #[serde(default)]
+    pub api: Option<String>,
+    /// When it ends.
+    #[serde(default, deserialize_with = "time")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+    /// Why, for people.
+    #[serde(default)]
+    pub note: Option<String>,
 }

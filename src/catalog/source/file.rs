@@ -227,6 +227,7 @@ pub fn parse_document(yaml: &YamlDocument) -> Result<DocumentBody, Problem> {
         Some("Application") => boxed(yaml).map(DocumentBody::Application),
         Some("Subscription") => boxed(yaml).map(DocumentBody::Subscription),
         Some("Plan") => boxed(yaml).map(DocumentBody::Plan),
+        Some("Block") => boxed(yaml).map(DocumentBody::Block),
         Some(kind) => Err(yaml.problem("kind", format!("unknown kind `{kind}`; {KINDS}"))),
         // a document that is no YAML at all has no kind either: say that first
         None => Err(yaml

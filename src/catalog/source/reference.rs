@@ -1,10 +1,11 @@
 //! Values of catalog documents that are a text or a map: the form is chosen before it is read.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// The Api that a subscription is for.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -26,7 +27,11 @@ pub struct TitleReference {
     pub version: String,
 }
 
-/// What a limit counts apart; `application` where it is left out.
+/// One key of a limit, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitKeyDocuments(pub Vec<LimitKeyDocument>);
+
+/// One thing that a limit counts apart.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(untagged)]
 pub enum LimitKeyDocument {
@@ -44,13 +49,15 @@ pub enum FixedLimitKey {
     Application,
     /// Each subscription.
     Subscription,
+    /// Each owner of applications; an application without one is its own.
+    Owner,
     /// Each Api.
     Api,
     /// Each operation.
     Operation,
-    /// Each subject.
+    /// Each subject of an issuer.
     Subject,
-    /// Each client address.
+    /// Each client address, as Envoy sees it (IPv6: each /64).
     Address,
 }
 
@@ -60,12 +67,6 @@ pub enum FixedLimitKey {
 pub struct ClaimLimitKey {
     /// The dotted path of the claim.
     pub claim: String,
-}
-
-impl Default for LimitKeyDocument {
-    fn default() -> Self {
-        Self::Fixed(FixedLimitKey::Application)
-    }
 }
 
 impl<'de> Deserialize<'de> for ApiReference {
@@ -104,7 +105,9 @@ impl<'de> Visitor<'de> for LimitKeyVisitor {
     type Value = LimitKeyDocument;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("application, subscription, api, operation, subject, address or { claim: … }")
+        f.write_str(
+            "application, subscription, owner, api, operation, subject, address or { claim: … }",
+        )
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<LimitKeyDocument, E> {
@@ -114,5 +117,47 @@ impl<'de> Visitor<'de> for LimitKeyVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LimitKeyDocument, A::Error> {
         ClaimLimitKey::deserialize(MapAccessDeserializer::new(map)).map(LimitKeyDocument::Claim)
+    }
+}
+
+impl<'de> Deserialize<'de> for LimitKeyDocuments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LimitKeysVisitor)
+    }
+}
+
+/// Chooses by form, so that a mistake in the body is told where it stands.
+struct LimitKeysVisitor;
+
+impl<'de> Visitor<'de> for LimitKeysVisitor {
+    type Value = LimitKeyDocuments;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key such as application or { claim: … }, or a list of keys")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<LimitKeyDocuments, E> {
+        let one = LimitKeyVisitor.visit_str(name)?;
+        Ok(LimitKeyDocuments(vec![one]))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LimitKeyDocuments, A::Error> {
+        let one = LimitKeyVisitor.visit_map(map)?;
+        Ok(LimitKeyDocuments(vec![one]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<LimitKeyDocuments, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(LimitKeyDocuments)
+    }
+}
+
+impl JsonSchema for LimitKeyDocuments {
+    fn schema_name() -> Cow<'static, str> {
+        "LimitKeyDocuments".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<LimitKeyDocument>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
     }
 }

@@ -250,8 +250,8 @@ fn a_warning_of_the_catalog_is_known_until_it_is_gone() {
     let scene = Scene::new();
     assert!(scene.sync.warnings().is_empty());
     scene.write(
-        "first/plan.yaml",
-        "kind: Plan\nmetadata: { name: p }\nspec: { limits: [{ amount: 1, per: hour }] }\n",
+        "first/nobody.yaml",
+        "kind: Api\nmetadata: { name: nobody }\nspec: { title: nobody, version: '1', hosts: [nobody.example], authenticators: [anonymous], unmatchedOperation: allow }\n",
     );
     scene.reload();
     assert!(
@@ -259,11 +259,11 @@ fn a_warning_of_the_catalog_is_known_until_it_is_gone() {
             .sync
             .warnings()
             .to_string()
-            .contains("not enforced yet")
+            .contains("every request will be denied")
     );
     scene.reload();
     assert_eq!(scene.sync.warnings().iter().count(), 1);
-    std::fs::remove_file(scene.path("first/plan.yaml")).unwrap();
+    std::fs::remove_file(scene.path("first/nobody.yaml")).unwrap();
     scene.reload();
     assert!(scene.sync.warnings().is_empty());
 }

@@ -13,6 +13,8 @@ pub(super) struct Allow<'a> {
     pub mutations: &'a Mutations<'a>,
     /// The header of the answer to the client that tells the decision.
     pub decision: Option<(&'a str, &'a str)>,
+    /// The headers of the answer to the client that tell of its limits.
+    pub quota: &'a [(&'static str, String)],
 }
 
 /// What a refusal says.
@@ -37,7 +39,12 @@ pub(super) fn allow<'a>(
 ) -> Outgoing {
     let mutations = allow.mutations;
     let set = mutations.set_headers();
+    let quota = allow
+        .quota
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()));
     let response = mutations.response_headers().chain(allow.decision);
+    let response = response.chain(quota);
     let (removed, query) = (mutations.removed_headers(), mutations.removed_query());
     let sizes: [usize; 3] = [
         set.clone().map(header_size).sum(),

@@ -29,7 +29,8 @@ use tower::{Service as _, ServiceExt as _};
 use super::*;
 use crate::authentication::revocation::Revocations;
 use crate::authorization::Authorization;
-use crate::catalog::Catalog;
+use crate::authorization::quota::Quota;
+use crate::catalog::{Catalog, Contents};
 use crate::check::Checker;
 use crate::check::overload::Overload;
 use crate::check::service::{CHECK_PATH, Shared};
@@ -65,11 +66,15 @@ impl Fixture {
     async fn start_with(listener: CheckListener, overload: Overload) -> Self {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
         let (recorder, _) = Recorder::collecting(metrics.clone(), Clock::system());
-        let empty = Catalog::new(Vec::new(), Vec::new(), Vec::new());
+        let empty = Catalog::new(Contents::default());
         let snapshot = Snapshot::new(Revision::new(&[]), empty, &Configured::default());
         let shared = Shared {
             checker: Checker::new(
-                Authorization::new(Clock::system(), Revocations::new(0)),
+                Authorization::new(
+                    Clock::system(),
+                    Revocations::new(0),
+                    Quota::offline(metrics.clone()),
+                ),
                 None,
                 recorder.clone(),
             ),

@@ -67,6 +67,12 @@ declarations! {
         "Provider tokens that are kept";
     PROVIDER_CACHE_BYTES = "gauge" "portcullis_provider_cache_bytes" [],
         "What they take, about; `checks.providerTokens` is the most";
+    QUOTA_EXCEEDED = "counter" "portcullis_quota_exceeded_total" ["plan", "limit", "enforced"],
+        "Requests over a limit, by the limit and its plan (empty: a limit of an Api or operation); `enforced` is `false` where the plan only reports, and the request passed";
+    QUOTA_COUNTERS = "gauge" "portcullis_quota_counters" [],
+        "Counters in this process";
+    QUOTA_SHARED = "counter" "portcullis_quota_shared_charges_total" [],
+        "Charges to a counter that is shared, because there were `quota.maxCounters` of keys that callers choose";
     REDIS_REQUESTS = "counter" "portcullis_redis_requests_total" ["redis", "outcome"],
         "Requests to Redis by how they ended: `answered`, or why it was of no use: `not_connected`, `not_asked` (after failures in a row), `timed_out`, `disconnected`, `read_only`, `loading`, `down`, `moved`, `full`, `wrong_type`, `not_permitted`, `refused`, `unusable`; `redis` is what it is for: `quota` or `revocation`";
     REDIS_DURATION = "histogram" "portcullis_redis_request_duration_seconds" ["redis"],

@@ -39,6 +39,8 @@ label_sets! {
     FetchLabels { provider: Arc<str>, result: &'static str }
     /// Of a provider.
     ProviderLabels { provider: Arc<str> }
+    /// Of a limit that was exceeded.
+    LimitLabels { plan: Arc<str>, limit: Arc<str>, enforced: &'static str }
     /// Of what Redis is asked for.
     RedisLabels { redis: &'static str }
     /// Of a request to Redis.

@@ -19,6 +19,7 @@ fn record(
         api,
         operation: None,
         caller: CallerRecord::default(),
+        limit: None,
         token: None,
         shadow: false,
         request: None,

@@ -27,6 +27,7 @@ fn record(verdict: Verdict) -> Record<&'static str> {
             application: Some("default/shop"),
             plan: Some("default/gold"),
         },
+        limit: None,
         token: None,
         shadow: true,
         request: Some(RequestRecord {

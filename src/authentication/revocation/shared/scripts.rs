@@ -41,7 +41,7 @@ end
 return 1
 ";
 
-/// Marks an entry as removed.
+/// Marks an entry as removed; tells which change that is.
 const REMOVE: &str = r"
 local channel, fresh, id, upto = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 redis.call('HSETNX', KEYS[1], '#epoch', fresh)
@@ -49,7 +49,7 @@ local epoch = redis.call('HGET', KEYS[1], '#epoch')
 redis.call('HSET', KEYS[1], id, upto .. '|x|')
 local number = redis.call('HINCRBY', KEYS[1], '#seq', 1)
 redis.call('PUBLISH', channel, epoch .. '|' .. string.format('%d', number) .. '|-|' .. id .. '|')
-return 1
+return { epoch, number }
 ";
 
 /// Forgets those of these that are over.

@@ -83,7 +83,8 @@ proptest! {
         query.iter().for_each(|name| mutations.remove_query(name));
         let decision = decision.as_deref().map(|id| ("x-decision-id", id));
         let metadata = [("decision", "allow"), ("detail", &*detail)];
-        let allow_fields = Allow { mutations: &mutations, decision };
+        let quota = [("ratelimit", value.clone())];
+        let allow_fields = Allow { mutations: &mutations, decision, quota: &quota };
         let outgoing = allow(&allow_fields, metadata.into_iter());
         let set = names.iter().map(|name| (name.as_str(), &*value));
         let meant = CheckResponse {
@@ -91,7 +92,7 @@ proptest! {
             http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
                 headers: set.clone().map(overwrites).collect(),
                 headers_to_remove: removed.iter().cloned().collect(),
-                response_headers_to_add: set.take(1).chain(decision).map(overwrites).collect(),
+                response_headers_to_add: set.take(1).chain(decision).chain([("ratelimit", &*value)]).map(overwrites).collect(),
                 query_parameters_to_remove: query.clone(),
                 ..OkHttpResponse::default()
             })),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{admin, later};
+use super::{admin, earlier, later};
 use crate::gate::{Gate, metadata, refused};
 use crate::support::{PATIENCE, eventually};
 
@@ -32,7 +32,7 @@ fn alice(note: &str) -> String {
 
 /// Asks with a token of alice until the answer has this reason.
 async fn until(gate: &Gate, reason: &str) {
-    let (start, token) = (Instant::now(), gate.token().sign());
+    let (start, token) = (Instant::now(), earlier(gate).sign());
     loop {
         let found = metadata(&gate.ask_with(&token).await, "reason").unwrap();
         if found == reason {
@@ -41,7 +41,7 @@ async fn until(gate: &Gate, reason: &str) {
         assert!(
             start.elapsed() < PATIENCE,
             "still {found}\n{}",
-            gate.server.stdout()
+            gate.server.stderr()
         );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
@@ -54,7 +54,10 @@ fn source(gate: &Gate) -> Value {
 #[tokio::test]
 async fn a_file_is_read_at_the_start_and_whenever_it_changes() {
     let gate = start(&alice("first"));
-    refused(&gate.ask_with(&gate.token().sign()).await, "token_revoked");
+    refused(
+        &gate.ask_with(&earlier(&gate).sign()).await,
+        "token_revoked",
+    );
     let listed = gate.server.admin("/v1/revocations").json();
     let entry = &listed["revocations"][0];
     assert_eq!(
@@ -90,7 +93,10 @@ async fn a_file_that_is_bad_emptied_or_gone_leaves_what_it_said_in_force() {
             source(&gate)["problem"].as_str().map(ToOwned::to_owned)
         });
         assert!(problem.contains("revoked.yaml"), "{problem}");
-        refused(&gate.ask_with(&gate.token().sign()).await, "token_revoked");
+        refused(
+            &gate.ask_with(&earlier(&gate).sign()).await,
+            "token_revoked",
+        );
         write(&gate, &good);
         eventually("the file to be taken", || {
             source(&gate)["problem"].is_null().then_some(())
@@ -100,12 +106,15 @@ async fn a_file_that_is_bad_emptied_or_gone_leaves_what_it_said_in_force() {
     eventually("the file to be missed", || {
         source(&gate)["problem"].as_str().map(drop)
     });
-    refused(&gate.ask_with(&gate.token().sign()).await, "token_revoked");
+    refused(
+        &gate.ask_with(&earlier(&gate).sign()).await,
+        "token_revoked",
+    );
     let good_again = gate.token().claim("iat", later()).sign();
     crate::gate::allowed(&gate.ask_with(&good_again).await);
     assert!(
         gate.server
-            .stdout()
+            .stderr()
             .contains("refused; what it said last stays revoked")
     );
 }

@@ -170,7 +170,7 @@ async fn what_is_no_logout_token_for_us_revokes_nothing() {
         assert_eq!(answer.json()["error"], "invalid_request", "{what}");
     }
     assert_eq!(entries(&gate)["total"], 0);
-    assert!(!gate.server.stdout().contains("hunter2"));
+    assert!(!gate.server.stderr().contains("hunter2"));
     let token = good("z").sign();
     assert_eq!(send(&gate, &token).status, 200);
     // a second time, it may be somebody else's
@@ -244,8 +244,8 @@ async fn a_sender_of_many_that_do_not_hold_is_not_looked_at() {
         assert_eq!(send(&gate, &forged.sign()).status, 400);
     }
     assert!(
-        gate.server.stdout().contains("too many signatures"),
+        gate.server.stderr().contains("too many signatures"),
         "{}",
-        gate.server.stdout()
+        gate.server.stderr()
     );
 }
