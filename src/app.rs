@@ -21,6 +21,7 @@ use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::proof::replay::ReplayStore;
 use crate::authentication::revocation::Revocations;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
@@ -140,6 +141,30 @@ fn load_catalog_with(
     Ok(CatalogSync::load_first(loaded, build, source)?)
 }
 
+/// What the authenticators and providers of all revisions share.
+fn lasting(config: &Config, around: Around<'_>, provider_tokens: &TokenCache) -> Lasting {
+    let Around {
+        clock,
+        tasks,
+        readiness,
+        metrics,
+    } = around;
+    Lasting {
+        clock: clock.clone(),
+        key_sources: KeySources::online(tasks.clone(), readiness.clone()),
+        verified_tokens: VerifiedTokens::new(config.checks.verified_tokens.0),
+        failures: FailureBudget::new(&config.checks.failed_verifications),
+        providers: ProviderServices::online(
+            tasks.clone(),
+            provider_tokens.clone(),
+            clock.clone(),
+            metrics.clone(),
+        ),
+        parties: Parties::default(),
+        replays: ReplayStore::default(),
+    }
+}
+
 impl App {
     /// Starts everything: the catalog first, the ports last.
     ///
@@ -155,30 +180,17 @@ impl App {
         // held until every key source has begun, each of which holds readiness itself from then on
         let starting = readiness.hold("starting");
         let metrics = Metrics::new(clock.now());
-        let key_sources = KeySources::online(tasks.clone(), readiness.clone());
-        let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
-        let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
-        let parties = Parties::default();
-        let lasting = Lasting {
-            clock: clock.clone(),
-            key_sources: key_sources.clone(),
-            verified_tokens: verified_tokens.clone(),
-            failures: FailureBudget::new(&config.checks.failed_verifications),
-            providers: ProviderServices::online(
-                tasks.clone(),
-                provider_tokens.clone(),
-                clock.clone(),
-                metrics.clone(),
-            ),
-            parties: parties.clone(),
-        };
-        let store = store::open(&loaded, Store::open)?;
         let around = Around {
             clock: &clock,
             tasks: &tasks,
             readiness: &readiness,
             metrics: &metrics,
         };
+        let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
+        let lasting = lasting(&config, around, &provider_tokens);
+        let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());
+        let verified_tokens = lasting.verified_tokens.clone();
+        let store = store::open(&loaded, Store::open)?;
         let revoking = Revoking::start(&loaded, store.as_ref(), around)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =

@@ -17,6 +17,7 @@ pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;
 pub mod principal;
+pub mod proof;
 pub mod revocation;
 #[cfg(test)]
 mod testing;
@@ -36,6 +37,7 @@ use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::routing::Route;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The name of the authenticator that lets everybody in; it always exists and must be named to be used.
@@ -110,11 +112,13 @@ impl Authenticator {
         }
     }
 
-    /// Where it looks for a credential.
+    /// Where it looks for a credential, and for what is shown beside one.
     pub fn places(&self) -> impl Iterator<Item = &CredentialPlace> {
         let (first, second): (&[_], &[_]) = match self {
-            Self::Jwt(jwt) => (jwt.places(), &[]),
-            Self::Introspection(introspection) => (introspection.places(), &[]),
+            Self::Jwt(jwt) => (jwt.places(), jwt.proof_places()),
+            Self::Introspection(introspection) => {
+                (introspection.places(), introspection.proof_places())
+            }
             Self::ApiKey(api_key) => (api_key.places(), &[]),
             Self::AppId(app_id) => app_id.places(),
             Self::Anonymous => (&[], &[]),
@@ -132,24 +136,26 @@ impl Authenticator {
         }
     }
 
-    /// The challenge for a 401 (RFC 9110 section 11.6.1), without parameters beyond the realm.
+    /// The challenges for a 401 (RFC 9110 section 11.6.1), without parameters beyond the realm.
     #[must_use]
-    pub fn challenge(&self) -> Option<Challenge> {
+    pub fn challenges(&self) -> Vec<Challenge> {
         match self {
-            Self::Jwt(jwt) => Some(jwt.challenge()),
-            Self::Introspection(introspection) => Some(introspection.challenge()),
-            Self::ApiKey(api_key) => Some(api_key.challenge()),
-            Self::AppId(app_id) => Some(app_id.challenge()),
-            Self::Anonymous => None,
+            Self::Jwt(jwt) => jwt.challenges(),
+            Self::Introspection(introspection) => introspection.challenges(),
+            Self::ApiKey(api_key) => vec![api_key.challenge()],
+            Self::AppId(app_id) => vec![app_id.challenge()],
+            Self::Anonymous => Vec::new(),
         }
     }
 }
 
 /// The scheme that an authenticator asks for in `WWW-Authenticate`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Challenge {
     /// RFC 6750.
     Bearer,
+    /// RFC 9449, with the algorithms that proofs may be signed with.
+    Dpop(Arc<str>),
     /// RFC 7617.
     Basic,
     /// A key in a place of its own; no RFC names a scheme.

@@ -100,7 +100,7 @@ impl Checker {
     /// Answers the check in `frame` by what is in `snapshot`.
     pub async fn check(&self, snapshot: &Snapshot, frame: Bytes, asking: &Asking) -> Answer {
         let request = match decode(frame) {
-            Ok(Decoded::Http(request)) => request,
+            Ok(Decoded::Http(request)) => request.trusting_xfcc(asking.rules.trust_xfcc),
             Ok(Decoded::NoHttp) => return self.unread(without_http(&asking.rules), false, asking),
             Err(Unreadable { denial, grpc }) => {
                 return self.unread(Decision::Deny(denial), grpc, asking);

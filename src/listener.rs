@@ -55,6 +55,9 @@ pub struct CheckListener {
     pub unmatched: Judgement,
     /// What becomes of a check without HTTP attributes, as Istio's TCP filter sends them.
     pub no_http: Judgement,
+    /// Whether `x-forwarded-client-cert` is believed: only where all who ask are proxies that set it
+    /// themselves and take nothing of it from clients, as the sidecars of a mesh do.
+    pub trust_xfcc: bool,
     /// How many connections there may be at once; those beyond are closed.
     pub max_connections: usize,
     /// How long a new connection may take to say that it speaks HTTP/2.
@@ -159,6 +162,7 @@ impl Default for CheckListener {
             direction: DirectionConfig::Inbound,
             unmatched: Judgement::Deny,
             no_http: Judgement::Deny,
+            trust_xfcc: false,
             max_connections: 4096,
             handshake_timeout: HumanDuration(Duration::from_secs(5)),
             max_connection_age: HumanDuration(Duration::from_secs(30 * 60)),
@@ -303,6 +307,7 @@ impl CheckListener {
                 Judgement::Deny => NoHttpRule::Deny,
                 Judgement::Allow => NoHttpRule::Allow,
             },
+            trust_xfcc: self.trust_xfcc,
         }
     }
 
@@ -317,6 +322,12 @@ impl CheckListener {
             findings.warn(
                 "noHttp",
                 "checks of TCP connections pass without being judged",
+            );
+        }
+        if self.trust_xfcc {
+            findings.warn(
+                "trustXfcc",
+                "`x-forwarded-client-cert` counts: every proxy that asks here must set it itself",
             );
         }
         if self.max_connections == 0 {

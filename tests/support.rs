@@ -37,6 +37,8 @@ pub(crate) mod keycloak;
 pub(crate) mod portcullis;
 #[path = "support/process.rs"]
 pub(crate) mod process;
+#[path = "support/proof.rs"]
+pub(crate) mod proof;
 #[path = "support/providers.rs"]
 pub(crate) mod providers;
 #[path = "support/redis.rs"]

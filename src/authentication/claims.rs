@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::authentication::principal::{ClaimedApplication, ClaimedSubscription, Identity};
+use crate::authentication::proof::Confirmation;
 use crate::authentication::verified_tokens::Times;
 use crate::check::decision::Reason;
 
@@ -173,14 +174,7 @@ impl ClaimRules {
                 Some(_) => {}
             }
         }
-        // RFC 7800 section 3.1: bound to a key whose possession we cannot check yet; to take it as
-        // a bearer token would be a downgrade
-        if claims.contains_key("cnf") {
-            return Err(ClaimError::Claim(
-                "cnf".into(),
-                "bound to a key, which is not supported",
-            ));
-        }
+        let confirmation = Confirmation::read(&claims)?;
         let mut client_id = first_text(&self.client_id, &claims)?;
         if self.audience == AudienceRule::ClientId {
             let audience = audiences.first().copied().ok_or(ClaimError::Audience)?;
@@ -203,6 +197,7 @@ impl ClaimRules {
                 None => None,
                 Some(path) => read_application(path, &claims)?,
             },
+            confirmation,
             claims: Value::Object(claims),
         })
     }
@@ -303,7 +298,10 @@ fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, ClaimError> {
 }
 
 /// A NumericDate (RFC 7519 section 2): whole seconds; a fraction is cut off.
-fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, ClaimError> {
+pub(super) fn date(
+    claims: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<i64>, ClaimError> {
     let wrong = || ClaimError::Claim(name.into(), "no number of seconds");
     let Some(value) = claims.get(name) else {
         return Ok(None);

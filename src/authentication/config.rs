@@ -14,6 +14,7 @@ use crate::authentication::failures::FailureBudget;
 use crate::authentication::introspection::config::IntrospectionConfig;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::proof::replay::ReplayStore;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authentication::{ANONYMOUS, Authenticator};
 use crate::clock::Clock;
@@ -91,6 +92,8 @@ pub struct Lasting {
     pub providers: ProviderServices,
     /// The iSHARE parties that the credentials API wrote.
     pub parties: Parties,
+    /// Which DPoP proofs were used.
+    pub replays: ReplayStore,
 }
 
 impl Lasting {
@@ -103,6 +106,7 @@ impl Lasting {
             failures: FailureBudget::default(),
             providers: ProviderServices::offline(clock.clone()),
             parties: Parties::default(),
+            replays: ReplayStore::default(),
             clock,
         }
     }
@@ -201,8 +205,8 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn credential_headers(&self) -> Vec<HeaderName> {
         let places = match self {
-            Self::Jwt(config) => config.credentials.clone(),
-            Self::Introspection(config) => config.credentials.clone(),
+            Self::Jwt(config) => config.places(),
+            Self::Introspection(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
             Self::AppId(config) => [&config.id[..], &config.key[..]].concat(),
         };
@@ -234,11 +238,11 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn key_places(&self) -> Vec<String> {
         let places = match self {
-            Self::Jwt(_) => &[][..],
+            Self::Jwt(_) => Vec::new(),
             // it asks about whatever is no JSON Web Token of another issuer
-            Self::Introspection(config) => &config.credentials,
-            Self::ApiKey(config) => &config.credentials,
-            Self::AppId(config) => &config.id,
+            Self::Introspection(config) => config.places(),
+            Self::ApiKey(config) => config.credentials.clone(),
+            Self::AppId(config) => config.id.clone(),
         };
         let parsed = places.iter().filter_map(|place| place.parse().ok());
         parsed.map(|place| place.to_string()).collect()

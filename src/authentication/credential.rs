@@ -242,7 +242,7 @@ fn names_scheme(value: &str, scheme: &str) -> bool {
 }
 
 /// Decodes `%xx` once; `+` stays itself. `None` where an escape is broken or the result is no UTF-8.
-fn percent_decode(raw: &str) -> Option<zeroize::Zeroizing<String>> {
+pub(super) fn percent_decode(raw: &str) -> Option<zeroize::Zeroizing<String>> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {

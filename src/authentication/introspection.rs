@@ -21,6 +21,7 @@ use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::introspection::server::{Keeping, Server};
 use crate::authentication::principal::{ClientIdentity, Method, Principal, SubscriptionSource};
+use crate::authentication::proof::ProofRules;
 use crate::authentication::unverified::UnverifiedToken;
 use crate::authentication::verified_tokens::{OwnTokens, VerifiedToken};
 use crate::authentication::{Challenge, Outcome, presented};
@@ -41,6 +42,7 @@ pub struct IntrospectionAuthenticator {
     places: Vec<CredentialPlace>,
     max_token: usize,
     subscriptions: SubscriptionSource,
+    proofs: ProofRules,
     asked: Arc<Asked>,
     fetches: Fetches<Judged>,
     failures: FailureBudget,
@@ -118,10 +120,16 @@ impl IntrospectionAuthenticator {
         &self.places
     }
 
-    /// Its challenge.
+    /// Where it looks for what is shown beside a token.
     #[must_use]
-    pub fn challenge(&self) -> Challenge {
-        Challenge::Bearer
+    pub fn proof_places(&self) -> &[CredentialPlace] {
+        self.proofs.places()
+    }
+
+    /// Its challenges.
+    #[must_use]
+    pub fn challenges(&self) -> Vec<Challenge> {
+        self.proofs.challenges()
     }
 
     /// Verifies the token of `request`, if it has one; an answer is waited for `until` at most.
@@ -144,10 +152,17 @@ impl IntrospectionAuthenticator {
             // in a box, so that checks which need not wait carry nothing of it
             None => Box::pin(self.find_out(text, request.source(), until().into())).await,
         };
-        match judged.and_then(|judged| self.judge(judged)) {
-            Ok(token) => Outcome::Verified(self.principal(&token)),
-            Err(error) => Outcome::Stopped(error.into()),
+        let token = match judged.and_then(|judged| self.judge(judged)) {
+            Ok(token) => token,
+            Err(error) => return Outcome::Stopped(error.into()),
+        };
+        let bound = token.identity.confirmation.as_deref();
+        if self.proofs.are_due(bound, credential.place())
+            && let Err(error) = Box::pin(self.proofs.judge(bound, &credential, request)).await
+        {
+            return Outcome::Stopped(error.into());
         }
+        Outcome::Verified(self.principal(&token))
     }
 
     /// Whether `token` is a JSON Web Token that says itself to be another issuer's: that is nothing

@@ -16,13 +16,14 @@ use std::time::Instant;
 
 use crate::authentication::algorithm::Algorithm;
 use crate::authentication::claims::{ClaimError, ClaimRules};
-use crate::authentication::credential::CredentialPlace;
+use crate::authentication::credential::{Credential, CredentialPlace};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::{KeySource, KeysUnavailable};
 use crate::authentication::key_set::{KeySet, NoKey};
 use crate::authentication::principal::{
     ClientIdentity, Identity, Method, Principal, SubscriptionSource,
 };
+use crate::authentication::proof::ProofRules;
 use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
 use crate::authentication::{Challenge, Outcome, presented};
@@ -42,6 +43,7 @@ pub struct JwtAuthenticator {
     keys: Keys,
     rules: ClaimRules,
     subscriptions: SubscriptionSource,
+    proofs: ProofRules,
     seen: OwnTokens,
     clock: Clock,
     failures: FailureBudget,
@@ -106,10 +108,16 @@ impl JwtAuthenticator {
         &self.places
     }
 
-    /// Its challenge.
+    /// Where it looks for what is shown beside a token.
     #[must_use]
-    pub fn challenge(&self) -> Challenge {
-        Challenge::Bearer
+    pub fn proof_places(&self) -> &[CredentialPlace] {
+        self.proofs.places()
+    }
+
+    /// Its challenges.
+    #[must_use]
+    pub fn challenges(&self) -> Vec<Challenge> {
+        self.proofs.challenges()
     }
 
     /// Verifies the token of `request`, if it has one of this issuer's.
@@ -125,7 +133,8 @@ impl JwtAuthenticator {
                 .rules
                 .judge_times(seen.times, self.clock.unix_seconds());
             let identity = timely.map(|()| Arc::clone(&seen.identity));
-            return self.outcome(identity.map_err(JwtError::Claims));
+            let verified = identity.map_err(JwtError::Claims);
+            return self.outcome(verified, &credential, request).await;
         }
         let token = match UnverifiedToken::parse(text) {
             Ok(token) => token,
@@ -137,14 +146,29 @@ impl JwtAuthenticator {
         if self.issuer_is_shared && !self.rules.audience.matches(&token.unverified_claims) {
             return not_mine(Reason::AudienceMismatch, "a token for another audience");
         }
-        self.outcome(self.verify(token, request.source()).await)
+        let verified = self.verify(token, request.source()).await;
+        self.outcome(verified, &credential, request).await
     }
 
-    fn outcome(&self, verified: Result<Arc<Identity>, JwtError>) -> Outcome<'_> {
-        match verified {
-            Ok(identity) => Outcome::Verified(self.principal(identity)),
-            Err(error) => Outcome::Stopped(error.into()),
+    async fn outcome(
+        &self,
+        verified: Result<Arc<Identity>, JwtError>,
+        credential: &Credential<'_>,
+        request: &DownstreamRequest,
+    ) -> Outcome<'_> {
+        let identity = match verified {
+            Ok(identity) => identity,
+            Err(error) => return Outcome::Stopped(error.into()),
+        };
+        let bound = identity.confirmation.as_deref();
+        if self.proofs.are_due(bound, credential.place()) {
+            // in a box, so that checks of bearer tokens carry nothing of it
+            let judged = Box::pin(self.proofs.judge(bound, credential, request)).await;
+            if let Err(error) = judged {
+                return Outcome::Stopped(error.into());
+            }
         }
+        Outcome::Verified(self.principal(identity))
     }
 
     /// Whether the keys that `seen` was verified with are still in force.

@@ -221,6 +221,17 @@ impl Verifier {
         }
     }
 
+    /// The public key in `jwk`, for `algorithm`.
+    ///
+    /// # Errors
+    /// Where it shows private members, is not for this algorithm, or is no key.
+    pub fn of_jwk(
+        jwk: &serde_json::Map<String, Value>,
+        algorithm: Algorithm,
+    ) -> Result<Self, &'static str> {
+        jwk::read_one(jwk, algorithm)
+    }
+
     fn rsa(parts: &RsaParts<'_>, algorithm: Algorithm) -> Option<Self> {
         let Family::Rsa(parameters) = algorithm.family() else {
             return None;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::authentication::proof::Confirmation;
 use crate::catalog::model::ApplicationIndex;
 
 /// The caller, as authentication leaves it to authorization.
@@ -41,6 +42,8 @@ pub struct Identity {
     pub subscribed_apis: Option<Vec<ClaimedSubscription>>,
     /// The application, as the token itself describes it.
     pub claimed_application: Option<ClaimedApplication>,
+    /// What it is bound to, where it is.
+    pub confirmation: Option<Box<Confirmation>>,
     /// All claims; `Null` where the credential has none.
     pub claims: Value,
 }
@@ -127,6 +130,7 @@ static NO_IDENTITY: Identity = Identity {
     scopes: Vec::new(),
     subscribed_apis: None,
     claimed_application: None,
+    confirmation: None,
     claims: Value::Null,
 };
 

@@ -117,6 +117,7 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
         direction: Direction::Inbound,
         unmatched: Unmatched::Deny,
         no_http: NoHttpRule::Deny,
+        trust_xfcc: false,
     };
     let request = testing::request("/", headers);
     let Ok(Routed::To(route)) = route(snapshot, &request, &rules) else {

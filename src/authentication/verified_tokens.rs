@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::authentication::key_set::KeySet;
 use crate::authentication::principal::Identity;
+use crate::authentication::proof::Confirmation;
 use crate::cache::Cache;
 use crate::secret::KeyedDigest;
 
@@ -131,7 +132,9 @@ fn identity_bytes(identity: &Identity) -> usize {
     let apis: usize = apis
         .map(|api| 64 + text(&api.name) + text(&api.version) + plan(&api.plan))
         .sum();
-    size_of::<Identity>() + named + scopes + apis + value_bytes(&identity.claims)
+    let bound = identity.confirmation.as_ref();
+    let bound = bound.map_or(0, |_| size_of::<Confirmation>() + ALLOCATION_BYTES);
+    size_of::<Identity>() + bound + named + scopes + apis + value_bytes(&identity.claims)
 }
 
 fn value_bytes(value: &Value) -> usize {

@@ -63,6 +63,7 @@ pub struct Denial {
     reason: Reason,
     detail: Cow<'static, str>,
     required_scopes: Option<Arc<str>>,
+    about_proof: bool,
     caller: Option<Box<CallerRecord<Box<str>>>>,
     quota: Option<Box<QuotaRefusal>>,
 }
@@ -89,6 +90,7 @@ impl Denial {
             reason,
             detail: detail.into(),
             required_scopes: None,
+            about_proof: false,
             caller: None,
             quota: None,
         }
@@ -106,6 +108,19 @@ impl Denial {
     pub fn with_quota(mut self, quota: QuotaRefusal) -> Self {
         self.quota = Some(Box::new(quota));
         self
+    }
+
+    /// It is a DPoP proof that does not hold, not the token beside it (RFC 9449 section 7.1).
+    #[must_use]
+    pub fn about_proof(mut self) -> Self {
+        self.about_proof = true;
+        self
+    }
+
+    /// Whether it is a DPoP proof that does not hold.
+    #[must_use]
+    pub fn is_about_proof(&self) -> bool {
+        self.about_proof
     }
 
     /// Who was refused, once that has been verified.
@@ -229,6 +244,8 @@ pub enum Reason {
     TokenRevoked,
     /// The issuer says that the token is not active: it has ended, was revoked, or never was.
     TokenInactive,
+    /// The token is bound to a key or certificate, and what the caller shows beside it does not hold.
+    ProofInvalid,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -302,7 +319,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -316,6 +333,7 @@ impl Reason {
         Self::TokenExpired,
         Self::TokenRevoked,
         Self::TokenInactive,
+        Self::ProofInvalid,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -364,6 +382,7 @@ impl Reason {
             },
             Self::TokenRevoked => unauthenticated("token_revoked"),
             Self::TokenInactive => unauthenticated("token_inactive"),
+            Self::ProofInvalid => unauthenticated("proof_invalid"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),

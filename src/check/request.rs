@@ -51,11 +51,16 @@ pub struct DownstreamRequest {
     host: Text,
     path: Text,
     query: Span,
+    authority: Span,
+    scheme: Span,
     headers: Vec<(Span, Span)>,
     /// Whether Envoy has joined lines of one name by commas (the map form).
     has_joined_lines: bool,
     source: PeerAddress,
     source_principal: Span,
+    source_certificate: Span,
+    /// Whether the listener trusts what `x-forwarded-client-cert` says.
+    trusts_xfcc: bool,
     api_extension: Option<Span>,
 }
 
@@ -161,6 +166,10 @@ impl DownstreamRequest {
             query: http.path.part(target.len() - query.len(), target.len()),
             source: ip.map_or(PeerAddress::Other, PeerAddress::Ip),
             source_principal: source.principal,
+            source_certificate: source.certificate,
+            trusts_xfcc: false,
+            authority: http.host,
+            scheme: http.scheme,
             api_extension: extensions.iter().rev().find(named).map(|(_, api)| *api),
             has_joined_lines: !http.raw_headers,
             headers: http.headers,
@@ -211,6 +220,42 @@ impl DownstreamRequest {
     #[must_use]
     pub fn source_principal(&self) -> &str {
         self.source_principal.text(&self.frame)
+    }
+
+    /// The client's certificate in PEM, percent-encoded, where Envoy was told to send it
+    /// (`include_peer_certificate`); empty without one.
+    #[must_use]
+    pub fn peer_certificate(&self) -> &str {
+        self.source_certificate.text(&self.frame)
+    }
+
+    /// The same request, on a listener that trusts `x-forwarded-client-cert` or does not.
+    #[must_use]
+    pub fn trusting_xfcc(self, trusts_xfcc: bool) -> Self {
+        Self {
+            trusts_xfcc,
+            ..self
+        }
+    }
+
+    /// What `x-forwarded-client-cert` says; none where the listener does not trust it, as whoever
+    /// calls can write it.
+    #[must_use]
+    pub fn trusted_xfcc(&self) -> Option<Values<'_>> {
+        let says = || self.headers().get("x-forwarded-client-cert");
+        self.trusts_xfcc.then(says)
+    }
+
+    /// Host and port as they were sent.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.authority.text(&self.frame)
+    }
+
+    /// `http` or `https`, as Envoy says; empty where it does not.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.scheme.text(&self.frame)
     }
 
     /// The Api that the Envoy route names, if it names one.

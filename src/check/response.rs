@@ -43,7 +43,7 @@ impl ApiAnswers {
         let mut challenges = Vec::new();
         for challenge in authenticators
             .into_iter()
-            .filter_map(Authenticator::challenge)
+            .flat_map(Authenticator::challenges)
         {
             if !challenges.contains(&challenge) {
                 challenges.push(challenge);
@@ -61,7 +61,8 @@ impl ApiAnswers {
     }
 
     /// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3).
-    fn challenge(&self, row: Row, scopes: Option<&str>) -> String {
+    fn challenge(&self, denial: &Denial) -> String {
+        let (row, scopes) = (denial.reason().row(), denial.required_scopes());
         let mut value = String::new();
         for challenge in &self.challenges {
             if !value.is_empty() {
@@ -71,7 +72,7 @@ impl ApiAnswers {
             value.push_str(" realm=\"");
             value.push_str(&self.realm);
             value.push('"');
-            if let (Challenge::Bearer, Some(error)) = (challenge, row.challenge_error) {
+            if let Some(error) = challenge.error(row, denial.is_about_proof()) {
                 value.push_str(", error=\"");
                 value.push_str(error);
                 value.push('"');
@@ -80,6 +81,11 @@ impl ApiAnswers {
                     value.push_str(scopes);
                     value.push('"');
                 }
+            }
+            if let Challenge::Dpop(algorithms) = challenge {
+                value.push_str(", algs=\"");
+                value.push_str(algorithms);
+                value.push('"');
             }
         }
         value
@@ -132,7 +138,7 @@ fn denied(denial: &Denial, reply: &Reply<'_>) -> Outgoing {
     let answers = reply
         .answers
         .filter(|answers| challenge_due && !answers.challenges.is_empty());
-    let challenge = answers.map(|answers| answers.challenge(row, denial.required_scopes()));
+    let challenge = answers.map(|answers| answers.challenge(denial));
     let quota = denial.quota().map_or(&[][..], |quota| &quota.headers);
     let refusal = Refused {
         challenge,
@@ -209,9 +215,19 @@ fn problem(row: Row, decision_id: &str) -> String {
 }
 
 impl Challenge {
-    const fn scheme(self) -> &'static str {
+    /// The `error` that it tells of a denial, where it is of a scheme that has any.
+    fn error(&self, row: Row, about_proof: bool) -> Option<&'static str> {
+        match (self, about_proof) {
+            (Self::Bearer, false) | (Self::Dpop(_), false) => row.challenge_error,
+            (Self::Dpop(_), true) => Some("invalid_dpop_proof"),
+            (Self::Bearer, true) | (Self::Basic | Self::ApiKey, _) => None,
+        }
+    }
+
+    const fn scheme(&self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
+            Self::Dpop(_) => "DPoP",
             Self::Basic => "Basic",
             Self::ApiKey => "ApiKey",
         }

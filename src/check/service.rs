@@ -230,6 +230,7 @@ mod tests {
             direction: crate::catalog::model::Direction::Inbound,
             unmatched: crate::routing::Unmatched::Deny,
             no_http: crate::routing::NoHttpRule::Deny,
+            trust_xfcc: false,
         };
         let asking = Asking {
             listener: "inbound".into(),

@@ -171,6 +171,7 @@ const PLAIN: ListenerRules = ListenerRules {
     direction: Direction::Inbound,
     unmatched: Unmatched::Deny,
     no_http: NoHttpRule::Deny,
+    trust_xfcc: false,
 };
 
 /// The check to decide, encoded.

@@ -3,7 +3,9 @@
 mod anonymous;
 mod api_key;
 mod app_id;
+mod introspection;
 mod issuers;
 mod jwt;
 mod key_sets;
+mod proof;
 pub(crate) mod revocation;

@@ -111,6 +111,8 @@ pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a Deni
         | "issuer_untrusted"
         | "audience_mismatch"
         | "key_unknown"
+        | "token_inactive"
+        | "proof_invalid"
         | "token_not_yet_valid"
         | "token_revoked" => (401, "unauthenticated"),
         "application_unknown" | "application_suspended" => (403, "access_denied"),

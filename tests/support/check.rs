@@ -42,6 +42,7 @@ pub(crate) struct CheckBuilder {
     raw_headers: bool,
     context_extensions: HashMap<String, String>,
     source: Option<Address>,
+    certificate: String,
 }
 
 impl CheckClient {
@@ -149,6 +150,7 @@ impl CheckBuilder {
             raw_headers: false,
             context_extensions: HashMap::new(),
             source: Some(socket_address("192.0.2.1", 40_000)),
+            certificate: String::new(),
         }
     }
 
@@ -180,6 +182,12 @@ impl CheckBuilder {
     /// Sets the address of the downstream.
     pub(crate) fn source(mut self, source: Option<Address>) -> Self {
         self.source = source;
+        self
+    }
+
+    /// Sets the client's certificate, as Envoy sends it.
+    pub(crate) fn certificate(mut self, certificate: &str) -> Self {
+        certificate.clone_into(&mut self.certificate);
         self
     }
 
@@ -218,6 +226,7 @@ impl CheckBuilder {
         let attributes = AttributeContext {
             source: Some(Peer {
                 address: self.source,
+                certificate: self.certificate,
                 ..Peer::default()
             }),
             destination: Some(Peer {

@@ -2,7 +2,7 @@
 //! and a header service in one fake, which remembers what it was asked and can be told to
 //! misbehave.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,6 +58,8 @@ struct State {
     /// Members of a token endpoint's answer that are not the honest ones; null leaves one out.
     token_members: Map<String, Value>,
     auth_answer: Option<Value>,
+    /// What the introspection endpoint says of which token; of others that they are not active.
+    known_tokens: BTreeMap<String, Value>,
     headers_answer: Option<Value>,
     /// Headers of every good answer.
     answer_headers: Vec<(String, String)>,
@@ -133,6 +135,11 @@ impl Providers {
         format!("{}/token", self.url())
     }
 
+    /// Its introspection endpoint.
+    pub(crate) fn introspection_url(&self) -> String {
+        format!("{}/introspect", self.url())
+    }
+
     /// Its header service.
     pub(crate) fn headers_url(&self) -> String {
         format!("{}/headers", self.url())
@@ -189,6 +196,12 @@ impl Providers {
     /// From here on tokens hold a line break and, after it, a header.
     pub(crate) fn answer_token_with_line_break(&self) {
         self.answer_member("access_token", "token\r\nx-evil: 1");
+    }
+
+    /// Sets what the introspection endpoint answers about `token`.
+    pub(crate) fn knows(&self, token: &str, answer: Value) {
+        let mut state = self.shared.state();
+        state.known_tokens.insert(token.to_owned(), answer);
     }
 
     /// Sets what the auth-provider answers, whatever is asked for.
@@ -301,6 +314,12 @@ impl State {
                 let value = format!("Bearer auth-{number}.{auth_type}.{domain}{path}");
                 json!([{ "name": "Authorization", "value": value }])
             }),
+            Endpoint::Introspect => {
+                let known = call
+                    .field("token")
+                    .and_then(|token| self.known_tokens.get(token));
+                known.cloned().unwrap_or_else(|| json!({ "active": false }))
+            }
             Endpoint::Headers => self.headers_answer.clone().unwrap_or_else(|| {
                 let value = format!("Bearer headers-{number}");
                 json!({ "Authorization": value, "X-AnotherSecretHeader": "Hiya Pal" })
@@ -338,7 +357,11 @@ impl State {
             Endpoint::Auth { .. } if !told => headers.push(header("cache-control", "max-age=25")),
             // RFC 6749 section 5.1
             Endpoint::Token if !told => headers.push(header("cache-control", "no-store")),
-            Endpoint::Auth { .. } | Endpoint::Token | Endpoint::Headers | Endpoint::Nothing => {}
+            Endpoint::Auth { .. }
+            | Endpoint::Token
+            | Endpoint::Introspect
+            | Endpoint::Headers
+            | Endpoint::Nothing => {}
         }
         Answer::Respond {
             status: 200,

@@ -14,9 +14,8 @@ use crate::authentication::claims::rules::{DEFAULT_MAX_TOKEN, RulesConfig, check
 use crate::authentication::config::{
     BuildContext, CredentialPlaceConfig, build_places, check_places,
 };
-use crate::authentication::jwt::config::{
-    AudienceConfig, ClaimsConfig, SubscriptionsConfig, bearer,
-};
+use crate::authentication::jwt::config::{AudienceConfig, ClaimsConfig, SubscriptionsConfig};
+use crate::authentication::proof::config::BindingConfig;
 use crate::config::findings::Findings;
 use crate::config::value::{ByteSize, HumanDuration};
 use crate::fetch::Fetches;
@@ -49,9 +48,10 @@ pub struct IntrospectionConfig {
     /// audience is not looked at, as many servers do not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<AudienceConfig>,
-    /// Where the token sits in a request; left out, `authorization: Bearer …`.
-    #[serde(default = "bearer")]
-    pub credentials: Vec<CredentialPlaceConfig>,
+    /// Where the token sits in a request; left out, `authorization: Bearer …`, and with `binding.dpop`
+    /// `authorization: DPoP …` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Vec<CredentialPlaceConfig>>,
     /// Which members of an answer say what.
     #[serde(default)]
     pub claims: ClaimsConfig,
@@ -67,6 +67,9 @@ pub struct IntrospectionConfig {
     /// How long answers count.
     #[serde(default)]
     pub cache: AnswerCacheConfig,
+    /// What is asked of tokens that are bound to a key or certificate, and of others.
+    #[serde(default, skip_serializing_if = "BindingConfig::is_default")]
+    pub binding: BindingConfig,
 }
 
 /// How long answers count before the server is asked again.
@@ -99,7 +102,9 @@ impl IntrospectionConfig {
         findings.within("client", |findings| self.client.check(&self.http, findings));
         findings.within("http", |findings| self.http.check(findings));
         self.rules().check(findings);
-        check_places("credentials", &self.credentials, findings);
+        let places = self.places();
+        check_places("credentials", &places, findings);
+        findings.within("binding", |findings| self.binding.check(&places, findings));
         check_max_token(self.max_token, findings);
         if self.cache.max_lifetime.0 > MAX_LIFETIME {
             findings.wrong("cache.maxLifetime", "at most 24h");
@@ -107,6 +112,11 @@ impl IntrospectionConfig {
         if self.cache.refused.0 > MAX_REFUSED {
             findings.wrong("cache.refused", "at most 5m");
         }
+    }
+
+    /// Where tokens are looked for.
+    pub(in crate::authentication) fn places(&self) -> Vec<CredentialPlaceConfig> {
+        self.binding.places(self.credentials.as_deref())
     }
 
     fn rules(&self) -> RulesConfig<'_> {
@@ -156,9 +166,11 @@ impl IntrospectionConfig {
             seen,
             keeping,
         );
+        let places = build_places(&self.places())?;
         Some(IntrospectionAuthenticator {
             name: name.into(),
-            places: build_places(&self.credentials)?,
+            proofs: self.binding.build(&places, lasting),
+            places,
             max_token: self.max_token.map_or(DEFAULT_MAX_TOKEN, |size| size.0),
             subscriptions: self.subscriptions.source(),
             asked: Arc::new(asked),

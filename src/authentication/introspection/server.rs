@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Refusal;
 use crate::authentication::claims::{ClaimError, ClaimRules};
+use crate::authentication::proof::DPOP_SCHEME;
 use crate::authentication::verified_tokens::{Times, VerifiedToken};
 use crate::clock::Clock;
 use crate::fetch::{FailureKind, FetchError};
@@ -77,7 +78,17 @@ impl Server {
             // what begins later is judged on each request
             Ok(()) | Err(_) => {}
         }
+        // RFC 9449 section 6.2: without saying to which key, that cannot be enforced
+        let is_for_proofs = claims
+            .get("token_type")
+            .and_then(Value::as_str)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(DPOP_SCHEME));
         let identity = self.rules.identify(claims, times)?;
+        let bound = identity.confirmation.as_ref();
+        if is_for_proofs && bound.is_none_or(|bound| bound.key.is_none()) {
+            let why = "missing, although the token needs proofs";
+            return Err(ClaimError::Claim("cnf".into(), why));
+        }
         Ok(VerifiedToken {
             identity: Arc::new(identity),
             times,

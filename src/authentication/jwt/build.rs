@@ -34,9 +34,11 @@ impl JwtConfig {
             let all = Algorithm::ALL.into_iter();
             all.filter(|algorithm| !algorithm.is_symmetric()).collect()
         };
+        let places = build_places(&self.places())?;
         Some(JwtAuthenticator {
             name: name.into(),
-            places: build_places(&self.credentials)?,
+            proofs: self.binding.build(&places, context.lasting),
+            places,
             max_token: self.max_token.map_or(DEFAULT_MAX_TOKEN, |size| size.0),
             issuer_is_shared,
             types: match &self.types {

@@ -19,7 +19,9 @@ impl JwtConfig {
         self.check_issuer(findings);
         self.rules().check(findings);
         self.check_algorithms(findings);
-        check_places("credentials", &self.credentials, findings);
+        let places = self.places();
+        check_places("credentials", &places, findings);
+        findings.within("binding", |findings| self.binding.check(&places, findings));
         self.check_required(findings);
         if self.types.as_ref().is_some_and(Vec::is_empty) {
             findings.wrong("types", "name a type, or leave it out");

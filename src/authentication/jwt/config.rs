@@ -11,6 +11,7 @@ use crate::authentication::algorithm::Algorithm;
 use crate::authentication::claims::rules::RulesConfig;
 use crate::authentication::config::CredentialPlaceConfig;
 use crate::authentication::principal::SubscriptionSource;
+use crate::authentication::proof::config::BindingConfig;
 use crate::config::value::{ByteSize, HumanDuration, SecretSource};
 
 pub(super) const DEFAULT_REFRESH_INTERVAL: HumanDuration =
@@ -38,9 +39,10 @@ pub struct JwtConfig {
     /// for. Needed with `keys: { secret: … }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// Where the token sits in a request; left out, `authorization: Bearer …`.
-    #[serde(default = "bearer")]
-    pub credentials: Vec<CredentialPlaceConfig>,
+    /// Where the token sits in a request; left out, `authorization: Bearer …`, and with `binding.dpop`
+    /// `authorization: DPoP …` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Vec<CredentialPlaceConfig>>,
     /// Which claims say what.
     #[serde(default)]
     pub claims: ClaimsConfig,
@@ -75,6 +77,9 @@ pub struct JwtConfig {
     /// The longest token: 8KiB, at most 16KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_token: Option<ByteSize>,
+    /// What is asked of tokens that are bound to a key or certificate, and of others.
+    #[serde(default, skip_serializing_if = "BindingConfig::is_default")]
+    pub binding: BindingConfig,
 }
 
 /// Where an issuer's keys come from.
@@ -152,16 +157,12 @@ pub struct ClaimsConfig {
     pub application: Option<String>,
 }
 
-/// `authorization: Bearer …`.
-pub(in crate::authentication) fn bearer() -> Vec<CredentialPlaceConfig> {
-    vec![CredentialPlaceConfig {
-        header: Some("authorization".to_owned()),
-        scheme: Some("Bearer".to_owned()),
-        ..CredentialPlaceConfig::default()
-    }]
-}
-
 impl JwtConfig {
+    /// Where tokens are looked for.
+    pub(in crate::authentication) fn places(&self) -> Vec<CredentialPlaceConfig> {
+        self.binding.places(self.credentials.as_deref())
+    }
+
     /// What is asked of claims, as far as it is asked of tokens of every kind.
     pub(super) fn rules(&self) -> RulesConfig<'_> {
         RulesConfig {
@@ -183,7 +184,7 @@ impl JwtConfig {
             audiences: Some(audiences),
             audience: None,
             algorithms: None,
-            credentials: bearer(),
+            credentials: None,
             claims: ClaimsConfig::default(),
             types: None,
             leeway: None,
@@ -195,6 +196,7 @@ impl JwtConfig {
             max_stale: None,
             unknown_key_cooldown: None,
             max_token: None,
+            binding: BindingConfig::default(),
         }
     }
 }

@@ -132,25 +132,7 @@ fn admit(jwk: &Map<String, Value>) -> Result<Admitted, &'static str> {
         Some(Value::String(id)) if id.len() <= MAX_KEY_ID_BYTES => Some(id.as_str().into()),
         Some(_) => return Err("a `kid` that is no text, or too long"),
     };
-    // RFC 7517 sections 4.2 and 4.3
-    match jwk.get("use") {
-        None => {}
-        Some(Value::String(usage)) if usage == "sig" => {}
-        Some(_) => return Err("its `use` is not `sig`"),
-    }
-    match jwk.get("key_ops") {
-        None => {}
-        Some(Value::Array(operations)) if operations.iter().any(|one| one == "verify") => {}
-        Some(_) => return Err("its `key_ops` have no `verify`"),
-    }
-    let only = match jwk.get("alg") {
-        None => None,
-        Some(name) => Some(
-            name.as_str()
-                .and_then(Algorithm::parse)
-                .ok_or("its `alg` is none that we verify")?,
-        ),
-    };
+    let only = usable_for(jwk)?;
     let parts = read_parts(jwk)?;
     let verifiers = parts.verifiers(only);
     if verifiers.is_empty() {
@@ -168,6 +150,45 @@ fn admit(jwk: &Map<String, Value>) -> Result<Admitted, &'static str> {
         key: Key { id, verifiers },
         material,
     })
+}
+
+/// The one algorithm that a key is for, where it says so; an error where it is not for signatures.
+fn usable_for(jwk: &Map<String, Value>) -> Result<Option<Algorithm>, &'static str> {
+    // RFC 7517 sections 4.2 and 4.3
+    match jwk.get("use") {
+        None => {}
+        Some(Value::String(usage)) if usage == "sig" => {}
+        Some(_) => return Err("its `use` is not `sig`"),
+    }
+    match jwk.get("key_ops") {
+        None => {}
+        Some(Value::Array(operations)) if operations.iter().any(|one| one == "verify") => {}
+        Some(_) => return Err("its `key_ops` have no `verify`"),
+    }
+    match jwk.get("alg") {
+        None => Ok(None),
+        Some(name) => name
+            .as_str()
+            .and_then(Algorithm::parse)
+            .map(Some)
+            .ok_or("its `alg` is none that we verify"),
+    }
+}
+
+/// Reads one key that somebody shows, for `algorithm` (RFC 9449 section 4.2).
+pub(super) fn read_one(
+    jwk: &Map<String, Value>,
+    algorithm: Algorithm,
+) -> Result<Verifier, &'static str> {
+    if shows_private_members(jwk) {
+        return Err("its key shows private members");
+    }
+    if usable_for(jwk)?.is_some_and(|only| only != algorithm) {
+        return Err("its key is for another algorithm");
+    }
+    let mut verifiers = read_parts(jwk)?.verifiers(Some(algorithm));
+    let verifier = verifiers.pop().map(|(_, verifier)| verifier);
+    verifier.ok_or("it is no key for its `alg`, or no valid key")
 }
 
 fn read_parts(jwk: &Map<String, Value>) -> Result<Parts, &'static str> {

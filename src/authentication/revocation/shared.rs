@@ -45,6 +45,9 @@ const READ_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How many entries are read or written at once.
 const PAGE: usize = 500;
 
+/// A field of the hash, and its value.
+type Field = (Vec<u8>, Vec<u8>);
+
 /// What is shared. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct SharedEntries(Arc<Inner>);
@@ -351,7 +354,7 @@ impl Inner {
             let mut cmd = redis::cmd("HSCAN");
             cmd.arg(&self.key).arg(cursor).arg("COUNT").arg(PAGE);
             let answer = self.parts.redis.command_within(PATIENCE, &cmd).await?;
-            let (next, fields): (u64, Vec<(Vec<u8>, Vec<u8>)>) = read(answer)?;
+            let (next, fields): (u64, Vec<Field>) = read(answer)?;
             for (id, value) in fields {
                 self.take(&id, &value, (&mut found, &mut over)).await;
             }

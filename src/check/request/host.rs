@@ -35,6 +35,12 @@ impl<'a> Host<'a> {
         Ok(Self(name.into()))
     }
 
+    /// The port in `authority`, where it names one.
+    #[must_use]
+    pub fn port(authority: &str) -> Option<u16> {
+        split_port(authority).ok()?.1?.parse().ok()
+    }
+
     /// The host.
     #[must_use]
     pub fn as_str(&self) -> &str {

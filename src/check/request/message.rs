@@ -24,6 +24,8 @@ pub(super) struct Source {
     pub(super) ip: Option<Span>,
     /// `principal`.
     pub(super) principal: Span,
+    /// `certificate`.
+    pub(super) certificate: Span,
 }
 
 /// Where things stand in an `HttpRequest`.
@@ -37,6 +39,8 @@ pub(super) struct Http {
     pub(super) path: Span,
     /// `host`.
     pub(super) host: Span,
+    /// `scheme`.
+    pub(super) scheme: Span,
     /// `headers`, or `header_map` where that is there: names and values.
     pub(super) headers: Vec<(Span, Span)>,
     /// Whether they come from `header_map`.
@@ -85,10 +89,11 @@ impl Message {
 
 impl Source {
     fn read(frame: &[u8], span: Span) -> Result<Self, Malformed> {
-        let (mut address, mut principal) = (None, None);
+        let (mut address, mut principal, mut certificate) = (None, None, None);
         each(Fields::of(frame, span), |field, content| match field {
             1 => once(&mut address, content),
             4 => once_text(frame, &mut principal, content),
+            5 => once(&mut certificate, content),
             _ => Ok(()),
         })?;
         let mut socket_address = None;
@@ -111,14 +116,15 @@ impl Source {
         Ok(Self {
             ip,
             principal: principal.unwrap_or_default(),
+            certificate: certificate.unwrap_or_default(),
         })
     }
 }
 
 impl Http {
     fn read(frame: &[u8], span: Span) -> Result<Self, Malformed> {
-        let (mut id, mut method, mut path, mut host, mut header_map) =
-            (None, None, None, None, None);
+        let (mut id, mut method, mut path, mut host) = (None, None, None, None);
+        let (mut scheme, mut header_map) = (None, None);
         let mut headers = Vec::with_capacity(32);
         each(Fields::of(frame, span), |field, content| match field {
             1 => once_text(frame, &mut id, content),
@@ -129,6 +135,7 @@ impl Http {
             }
             4 => once_text(frame, &mut path, content),
             5 => once_text(frame, &mut host, content),
+            6 => once(&mut scheme, content),
             13 => once(&mut header_map, content),
             _ => Ok(()),
         })?;
@@ -151,6 +158,7 @@ impl Http {
             method: text(method),
             path: text(path),
             host: text(host),
+            scheme: text(scheme),
             headers,
             raw_headers: header_map.is_some(),
         })

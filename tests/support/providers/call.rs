@@ -11,6 +11,8 @@ use super::assertion::Assertion;
 pub(crate) enum Endpoint {
     /// `POST /token`, or any other path that ends in `/token`.
     Token,
+    /// `POST /introspect` (RFC 7662).
+    Introspect,
     /// `GET /{authType}/auth?domain=…&path=…`.
     Auth {
         auth_type: String,
@@ -130,6 +132,7 @@ fn endpoint(method: &str, path: &str, query: &[(String, String)]) -> Endpoint {
     let parameter = |name| single(query, name).unwrap_or_default().to_owned();
     match (method, path) {
         ("POST", path) if path.ends_with("/token") => Endpoint::Token,
+        ("POST", "/introspect") => Endpoint::Introspect,
         ("GET", "/headers") => Endpoint::Headers,
         ("GET", path) => match path.strip_suffix("/auth") {
             Some(auth_type) => Endpoint::Auth {

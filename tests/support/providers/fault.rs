@@ -159,6 +159,7 @@ fn around(endpoint: &Endpoint) -> (&'static str, &'static str) {
             r#"{"token_type":"Bearer","expires_in":300,"access_token":""#,
             r#""}"#,
         ),
+        Endpoint::Introspect => (r#"{"active":true,"sub":""#, r#""}"#),
         Endpoint::Auth { .. } => (r#"[{"name":"authorization","value":""#, r#""}]"#),
         Endpoint::Headers => (r#"{"authorization":""#, r#""}"#),
     }
@@ -183,6 +184,7 @@ fn duplicate_keys(endpoint: &Endpoint) -> String {
     let (before, after) = around(endpoint);
     let again = match endpoint {
         Endpoint::Token | Endpoint::Nothing => r#"one","access_token":"two"#,
+        Endpoint::Introspect => r#"one","sub":"two"#,
         Endpoint::Auth { .. } => r#"one","value":"two"#,
         Endpoint::Headers => r#"one","authorization":"two"#,
     };

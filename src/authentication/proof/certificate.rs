@@ -1,0 +1,137 @@
+//! The certificate that a token is bound to (RFC 8705 section 3): is it the client's?
+//
+// INVARIANT: a header is read only where the listener trusts whoever wrote it.
+
+use x509_parser::pem::Pem;
+
+use crate::authentication::credential::percent_decode;
+use crate::check::request::{DownstreamRequest, Values};
+use crate::secret::{equal, sha256};
+
+/// The longest `x-forwarded-client-cert`.
+const MAX_XFCC_BYTES: usize = 64 * 1024;
+
+/// Judges whether the client's certificate is the one with the digest `bound`; with `xfcc`, what a
+/// trusted sidecar says about it counts too.
+pub(super) fn judge(
+    bound: &[u8; 32],
+    xfcc: bool,
+    request: &DownstreamRequest,
+) -> Result<(), &'static str> {
+    let peer = request.peer_certificate();
+    let forwarded = match request.trusted_xfcc() {
+        Some(values) if xfcc => values,
+        Some(_) | None => Values::Absent,
+    };
+    let digests = match (peer.is_empty(), forwarded) {
+        (true, Values::Absent) => {
+            return Err("Envoy does not show it, or the client has none");
+        }
+        (false, Values::Absent) => [Some(of_pem(peer)?), None],
+        (true, Values::One(elements)) => [None, Some(of_xfcc(elements)?)],
+        (false, Values::One(elements)) => [Some(of_pem(peer)?), Some(of_xfcc(elements)?)],
+        (_, Values::Several) => return Err("it was forwarded more than once"),
+    };
+    if digests.iter().flatten().any(|digest| equal(digest, bound)) {
+        Ok(())
+    } else {
+        Err("it is another than the token is bound to")
+    }
+}
+
+/// The digest of the one certificate in `encoded`, a PEM text that is percent-encoded, as Envoy has it.
+fn of_pem(encoded: &str) -> Result<[u8; 32], &'static str> {
+    let wrong = "it is no certificate that can be read";
+    let text = percent_decode(encoded).ok_or(wrong)?;
+    let mut blocks = Pem::iter_from_buffer(text.as_bytes());
+    match (blocks.next(), blocks.next()) {
+        (Some(Ok(block)), None) if block.label == "CERTIFICATE" => Ok(sha256(&block.contents)),
+        _ => Err(wrong),
+    }
+}
+
+/// The `Hash` of the last element: of the certificate that the nearest proxy saw.
+fn of_xfcc(elements: &str) -> Result<[u8; 32], &'static str> {
+    let wrong = "it was forwarded in a form that cannot be read";
+    if elements.len() > MAX_XFCC_BYTES {
+        return Err(wrong);
+    }
+    let last = parts(elements, b',').ok_or(wrong)?.pop().ok_or(wrong)?;
+    let mut hashes = parts(last, b';')
+        .ok_or(wrong)?
+        .into_iter()
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("hash").then_some(value)
+        });
+    match (hashes.next(), hashes.next()) {
+        (Some(hash), None) => from_hexadecimal(hash.trim()).ok_or(wrong),
+        (None, _) => Err("it was forwarded without a hash"),
+        (Some(_), Some(_)) => Err(wrong),
+    }
+}
+
+/// What stands between separators that are not quoted; none where a quote does not end.
+fn parts(text: &str, separator: u8) -> Option<Vec<&str>> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if byte == separator && !quoted => {
+                parts.push(text.get(start..at)?);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text.get(start..)?);
+    (!quoted).then_some(parts)
+}
+
+fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let mut bytes = Vec::with_capacity(32);
+    for pair in text.as_bytes().chunks(2) {
+        let (high, low) = (digit(*pair.first()?)?, digit(*pair.get(1)?)?);
+        bytes.push(high << 4 | low);
+    }
+    bytes.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_elements_hash_is_read_whatever_others_say() {
+        let (one, two) = ("11".repeat(32), "ab".repeat(32));
+        for elements in [
+            format!("Hash={two}"),
+            format!("By=spiffe://a;Hash={two};Subject=\"CN=x,O=y;Hash={one}\""),
+            format!("Hash={one};URI=a,By=b;Hash={two};URI=c"),
+            format!("Subject=\"a\\\",Hash={one}\\\"\";hash={two}"),
+        ] {
+            assert_eq!(of_xfcc(&elements), Ok([0xab; 32]), "{elements}");
+        }
+        for elements in [
+            String::new(),
+            "Hash=".to_owned(),
+            format!("Hash={one}Z"),
+            format!("Hash={}", "1".repeat(63)),
+            format!("Hash={one},URI=a"),
+            format!("Hash={one};Hash={one}"),
+            format!("Hash={one};Subject=\"a"),
+            format!("Subject=\"a;Hash={one}"),
+            format!("Hash={one},"),
+        ] {
+            assert!(of_xfcc(&elements).is_err(), "{elements}");
+        }
+    }
+}
