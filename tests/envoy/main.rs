@@ -18,6 +18,7 @@ mod hosts;
 mod outbound;
 mod partners;
 mod paths;
+mod proof;
 mod protocols;
 mod raw_headers;
 mod reload;

@@ -41,7 +41,7 @@ impl RulesConfig<'_> {
                  `audience: clientId` where it puts the client there",
             ),
             (Some(_), Some(_)) => findings.wrong("audience", "give `audiences` or `audience`"),
-            (Some(audiences), None) if audiences.is_empty() => {
+            (Some([]), None) => {
                 findings.wrong("audiences", "name at least one");
             }
             (Some(audiences), None) => {

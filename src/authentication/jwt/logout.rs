@@ -8,12 +8,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{JwtAuthenticator, JwtError};
+use crate::authentication::claims::LOGOUT_EVENT;
 use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::check::decision::Stop;
 use crate::check::request::PeerAddress;
 
-/// The event that a logout token tells of (section 2.4).
-const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// How long ago it may have been issued, in seconds, beside the leeway.
 pub const MAX_AGE_SECONDS: i64 = 300;
 /// The longest text that names something, in bytes.
@@ -108,7 +107,9 @@ impl JwtAuthenticator {
             return Err("its `aud` is none of `revocation.logout.clients`");
         }
         let issued = self.judge_logout_times(claims)?;
-        let event = claims.get("events").and_then(|events| events.get(EVENT));
+        let event = claims
+            .get("events")
+            .and_then(|events| events.get(LOGOUT_EVENT));
         if !event.is_some_and(Value::is_object) {
             return Err("its `events` do not have the logout");
         }

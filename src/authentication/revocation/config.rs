@@ -137,6 +137,12 @@ impl RevocationConfig {
             let AuthenticatorConfig::Jwt(jwt) = config else {
                 continue;
             };
+            if jwt.max_lifetime.is_none() {
+                let message = format!(
+                    "tokens of authenticator `{name}` that live longer are good again after this time, where a revocation does not say `until`: set its `maxLifetime`"
+                );
+                findings.warn("keep", message);
+            }
             if jwt.max_lifetime.is_some_and(|most| most.0 > self.keep.0) {
                 findings.wrong(
                     "keep",

@@ -91,7 +91,10 @@ async fn a_proof_that_was_used_is_proof_invalid() {
     // another signature over the same makes no other proof of it
     for again in [
         proof.sign(),
-        proof.claim("iat", Timestamp::now().as_second() - 1).sign(),
+        proof
+            .clone()
+            .claim("iat", Timestamp::now().as_second() - 1)
+            .sign(),
     ] {
         let response = gate.ask(with_proof(&token, &again)).await;
         let challenge = challenge(&response, "proof_invalid");

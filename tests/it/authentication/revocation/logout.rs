@@ -178,6 +178,15 @@ async fn what_is_no_logout_token_for_us_revokes_nothing() {
 }
 
 #[tokio::test]
+async fn a_logout_token_is_no_access_token() {
+    let gate = start();
+    let token = gate.token().claim("jti", "1").claim("sid", "s1");
+    allowed(&gate.ask_with(&token.sign()).await);
+    let logout = token.claim("events", json!({ EVENT: {} }));
+    refused(&gate.ask_with(&logout.sign()).await, "credential_invalid");
+}
+
+#[tokio::test]
 async fn only_a_form_with_one_token_is_read() {
     let gate = start();
     let token = logout(&gate.issuer, "1").sign();
