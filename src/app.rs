@@ -1,6 +1,7 @@
 //! The wiring: builds every part from the configuration, starts every task, and owns the order in
 //! which the process starts and ends. Nothing here decides about a request.
 
+pub(crate) mod quota;
 mod reporting;
 mod revocation;
 mod store;
@@ -192,6 +193,7 @@ impl App {
         let verified_tokens = lasting.verified_tokens.clone();
         let store = store::open(&loaded, Store::open)?;
         let revoking = Revoking::start(&loaded, store.as_ref(), around)?;
+        let counters = quota::settings(&loaded)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
@@ -201,7 +203,7 @@ impl App {
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
             quota: Quota::new(
-                config.quota.store(),
+                config.quota.start(counters, &tasks, &metrics),
                 Charging::Charge,
                 config.quota.headers,
                 metrics.clone(),
@@ -270,6 +272,7 @@ impl App {
             readiness: self.parts.readiness,
             servers: self.parts.servers,
             recorder: self.parts.recorder,
+            quota: self.parts.quota,
             tasks: self.parts.tasks,
         };
         tokio::select! {

@@ -144,6 +144,7 @@ impl Config {
         if let Some(revocation) = &self.revocation {
             findings.within("revocation", |findings| {
                 revocation.check(findings);
+                revocation.check_redis(self.quota.redis(), findings);
                 revocation.check_authenticators(&self.authenticators, findings);
             });
         }

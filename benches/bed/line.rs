@@ -37,6 +37,7 @@ const RULES: ListenerRules = ListenerRules {
     direction: Direction::Inbound,
     unmatched: Unmatched::Deny,
     no_http: NoHttpRule::Deny,
+    trust_xfcc: false,
 };
 
 /// What all threads share.

@@ -80,11 +80,15 @@ pub(super) fn read(
 
 /// What Redis is reached with, where it is a source.
 fn settings(loaded: &Loaded, config: &RevocationConfig) -> Result<Option<RedisSettings>, Problems> {
-    let Some((at, redis)) = config.redis() else {
+    let Some((at, own)) = config.redis() else {
         return Ok(None);
     };
+    let quota = loaded.config.quota.redis().filter(|_| own.is_default());
+    let (redis, path) = match quota {
+        Some(quota) => (quota, "quota.store".to_owned()),
+        None => (own, format!("revocation.sources[{at}]")),
+    };
     let (mut reader, mut findings) = (Reader::new(loaded.base()), Findings::new());
-    let path = format!("revocation.sources[{at}]");
     let built = findings.within(&path, |findings| redis.build(&mut reader, findings));
     loaded.document.problems(&findings).into_result(built)
 }

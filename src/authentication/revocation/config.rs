@@ -38,7 +38,8 @@ pub enum RevocationSource {
         /// The file.
         path: PathBuf,
     },
-    /// Redis: what one replica is told, all know, and so does one that starts later.
+    /// Redis: what one replica is told, all know, and so does one that starts later. Where nothing is said
+    /// of it, it is that of `quota.store`.
     Redis(Box<RedisConfig>),
 }
 
@@ -105,6 +106,8 @@ impl RevocationConfig {
                 RevocationSource::Redis(_) if self.redis().is_some_and(|(first, _)| first < at) => {
                     findings.wrong(&path, "there is one source of type redis at most");
                 }
+                // that of the quota, which is checked there
+                RevocationSource::Redis(redis) if redis.is_default() => {}
                 RevocationSource::Redis(redis) => {
                     findings.within(&path, |findings| redis.check(findings));
                 }
@@ -124,6 +127,17 @@ impl RevocationConfig {
             .is_some_and(|age| age.0 < Duration::from_secs(1))
         {
             findings.wrong("maxAge", "at least 1s");
+        }
+    }
+
+    /// The Redis that the source of type redis is, where it names none: that of `quota`.
+    pub fn check_redis(&self, quota: Option<&RedisConfig>, findings: &mut Findings) {
+        if let Some((at, redis)) = self.redis()
+            && redis.is_default()
+            && quota.is_none()
+        {
+            let message = "is needed where `quota.store` is not of type redis";
+            findings.wrong(&format!("sources[{at}].url"), message);
         }
     }
 

@@ -325,6 +325,10 @@ fn what_cannot_be_meant_is_found_at_the_start() {
             "sources[0].path",
         ),
         (
+            json!({ "sources": [{ "type": "redis" }] }),
+            "revocation.sources[0].url",
+        ),
+        (
             json!({ "sources": [{ "type": "carrier-pigeon" }] }),
             "revocation",
         ),
