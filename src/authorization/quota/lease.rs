@@ -240,7 +240,7 @@ impl Inner {
     fn spend(self: &Arc<Self>, charge: &Charge<'_, '_>, keys: &Keys, now: Timestamp) -> Tried {
         let id = charge.id(keys.iter().copied());
         let mut shards = self.locked(keys);
-        if id.is_some_and(|id| self.recent.has(id)) {
+        if id.is_some_and(|id| self.recent.has(id, now)) {
             let levels = charge.counters.iter().zip(keys);
             let levels = levels.map(|(_, key)| {
                 let lease = shards.get(key).and_then(|shard| shard.get(key));
@@ -279,7 +279,7 @@ impl Inner {
             }
         }
         if let Some(id) = id {
-            self.recent.take(id);
+            self.recent.take(id, now);
         }
         Tried::Charged(Charged::Admitted(levels))
     }
