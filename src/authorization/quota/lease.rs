@@ -345,7 +345,14 @@ impl Inner {
         self.tasks.detached(async move {
             let asked = Instant::now();
             let taking = inner.counters.take(&key, &rule, (lacking, wanted), now);
-            let landed = inner.land(at, cost, taking.await, (now, asked));
+            let mut share = taking.await;
+            if let Ok(share) = &mut share
+                && cost > rule.capacity()
+            {
+                // what lacks may fit, the whole never does
+                share.level.wait = None;
+            }
+            let landed = inner.land(at, cost, share, (now, asked));
             landing.send_replace(Some(landed));
         });
         flight

@@ -263,9 +263,11 @@ fn numbers(answer: Value) -> Result<SmallVec<[i64; 16]>, StoreUnavailable> {
     let Value::Array(values) = answer else {
         return Err(unusable());
     };
-    let number = |value: &Value| match value {
-        Value::Int(number) => Ok(*number),
-        _ => Err(unusable()),
+    let number = |value: &Value| {
+        let Value::Int(number) = value else {
+            return Err(unusable());
+        };
+        Ok(*number)
     };
     values.iter().map(number).collect()
 }
