@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::authorization::quota::recent::RecentCharges;
-use crate::authorization::quota::redis::{RedisCounters, Share};
+use crate::authorization::quota::redis::{MOST, RedisCounters, Share};
 use crate::authorization::quota::{Charge, Charged, Counter, Level, Levels, StoreUnavailable};
 use crate::catalog::model::limit::Rule;
 use crate::redis::Redis;
@@ -185,7 +185,7 @@ impl LeasedCounters {
             // what is here to spend is left, too
             if let Some(lease) = lease.filter(|lease| lease.holds(now)) {
                 level.remaining = level.remaining.saturating_add(lease.available);
-                if lease.available >= counter.cost {
+                if lease.available >= cost_of(counter) {
                     level.wait = Some(Duration::ZERO);
                 }
             }
@@ -259,9 +259,9 @@ impl Inner {
         let mut flights = SmallVec::new();
         for (counter, key) in charge.counters.iter().zip(keys) {
             if let Some(lease) = shards.lease(key)
-                && lease.available < counter.cost
+                && lease.available < cost_of(counter)
             {
-                lease.demand = lease.demand.saturating_add(counter.cost);
+                lease.demand = lease.demand.saturating_add(cost_of(counter));
                 flights.push(self.fly(lease, (*key, counter), now));
             }
         }
@@ -271,7 +271,7 @@ impl Inner {
         let mut levels = Levels::new();
         for (counter, key) in charge.counters.iter().zip(keys) {
             if let Some(lease) = shards.lease(key) {
-                lease.available -= counter.cost;
+                lease.available -= cost_of(counter);
                 levels.push(lease.level(now));
                 if lease.taken >= FEW && lease.available < lease.taken / 4 {
                     let _ahead = self.fly(lease, (*key, counter), now);
@@ -338,7 +338,7 @@ impl Inner {
         let (landing, flight) = watch::channel(None);
         lease.flight = Some(flight.clone());
         let wanted = lease.wanted(&rule, self.rule.parts, now);
-        let cost = counter.cost;
+        let cost = cost_of(counter);
         let lacking = cost.saturating_sub(lease.available).max(1);
         lease.demand = 0;
         let (inner, key) = (Arc::clone(self), Arc::clone(&lease.key));
@@ -526,8 +526,9 @@ fn refusal(
     };
     let refused = |(counter, lease): (&Counter<'_>, Option<&Lease>)| {
         let refused = lease?.refused?;
-        let is_refused = refused.holds(now) && counter.cost >= refused.cost;
-        let lacks = lease.is_some_and(|lease| lease.available < counter.cost || !lease.holds(now));
+        let is_refused = refused.holds(now) && cost_of(counter) >= refused.cost;
+        let lacks =
+            lease.is_some_and(|lease| lease.available < cost_of(counter) || !lease.holds(now));
         (is_refused && lacks && counter.limit.rule.enforced).then(|| refused.level(now))
     };
     let refusals = leases().map(refused).enumerate();
@@ -583,6 +584,11 @@ fn after(time: Timestamp, duration: Duration) -> Timestamp {
 fn left(began: Timestamp, duration: Duration, now: Timestamp) -> Duration {
     let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
     duration.saturating_sub(passed)
+}
+
+/// What a counter is charged: no more than it can count.
+fn cost_of(counter: &Counter<'_>) -> u64 {
+    counter.cost.min(MOST)
 }
 
 fn gave_up(why: &str) -> StoreUnavailable {

@@ -37,7 +37,7 @@ static GIVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis
 /// How long a charge is remembered, so that a check that Envoy asks again is charged once.
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// The largest whole number that a script can count to.
-const MOST: u64 = 1 << 53;
+pub(super) const MOST: u64 = 1 << 53;
 /// For what no check waits alone, so many budgets are time enough.
 const PATIENCE: u32 = 4;
 /// How many numbers of an answer are of one counter.
