@@ -500,3 +500,36 @@ fn explain_asks_a_provider_where_it_may_and_never_tells_what_it_gave() {
         ]
     );
 }
+
+#[test]
+fn explain_tells_that_a_token_is_revoked() {
+    let keys = SigningKeys::generate(1);
+    let folder = folder(&keys);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = std::fs::read_to_string(path("portcullis.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["revocation"] = json!({ "sources": [{ "type": "file", "path": "revoked.yaml" }] });
+    std::fs::write(path("portcullis.yaml"), config.to_string()).unwrap();
+    std::fs::write(
+        path("revoked.yaml"),
+        "- { kind: application, value: shop, before: 2020-01-01T00:00:00Z }\n",
+    )
+    .unwrap();
+    let config = path("portcullis.yaml");
+    let key = format!("x-api-key: {SHOP_KEY}");
+    let request = ["--host", "api.example", "--path", "/orders/7", "--header"];
+    let explained = run(
+        &[
+            &["explain", "--json", "--config", &config][..],
+            &request,
+            &[&key],
+        ]
+        .concat(),
+        "",
+    );
+    let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+    assert_eq!(explained["reason"], "token_revoked", "{explained}");
+    std::fs::write(path("revoked.yaml"), "").unwrap();
+    let explained = run(&["explain", "--config", &config], "");
+    assert!(!explained.status.success() && text(&explained.stderr).contains("revoked.yaml"));
+}
