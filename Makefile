@@ -3,7 +3,7 @@
 ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
-INSTALL_RATELIMIT = go install github.com/envoyproxy/ratelimit/src/service_cmd@latest
+INSTALL_RATELIMIT = go install github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
 INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
