@@ -30,7 +30,7 @@ use crate::task::Tasks;
 const SHARDS: usize = 64;
 /// How often a check waits for shares that others take from under it, before it is charged exactly.
 const ATTEMPTS: usize = 4;
-/// A share of fewer is not taken ahead of its need.
+/// A share for fewer checks is not taken ahead of its need.
 const FEW: u64 = 4;
 /// How long a refusal is remembered at most, so that a caller who is over is not asked about.
 const LONGEST_REFUSAL: Duration = Duration::from_millis(100);
@@ -273,7 +273,9 @@ impl Inner {
             if let Some(lease) = shards.lease(key) {
                 lease.available -= cost_of(counter);
                 levels.push(lease.level(now));
-                if lease.taken >= FEW && lease.available < lease.taken / 4 {
+                if lease.taken >= FEW.saturating_mul(cost_of(counter))
+                    && lease.available < lease.taken / 4
+                {
                     let _ahead = self.fly(lease, (*key, counter), now);
                 }
             }
@@ -485,8 +487,13 @@ impl Lease {
     }
 
     fn level(&self, now: Timestamp) -> Level {
+        // of a limit that only counts nothing is left, although shares of it are spent
+        let here = |said: Said| match said.share.level.wait {
+            Some(Duration::ZERO) => self.available,
+            Some(_) | None => 0,
+        };
         self.said.map_or(NOTHING, |said| Level {
-            remaining: said.share.level.remaining.saturating_add(self.available),
+            remaining: said.share.level.remaining.saturating_add(here(said)),
             reset: said
                 .share
                 .level
