@@ -11,6 +11,7 @@ pub mod fiware;
 mod log_level;
 pub mod observe;
 mod providers;
+mod quotas;
 mod view;
 
 use std::fmt;
@@ -84,6 +85,9 @@ pub fn router(state: AdminState, fiware: Option<FiwareState>, access: Access) ->
             get(catalog::application),
         )
         .route("/v1/plans", get(catalog::plans))
+        .route("/v1/blocks", get(catalog::blocks))
+        .route("/v1/quotas", get(quotas::counters))
+        .route("/v1/quotas/consumers", get(quotas::consumers))
         .route("/v1/problems", get(problems))
         .route("/v1/key-sets", get(key_sets))
         .route("/v1/providers", get(providers::providers))

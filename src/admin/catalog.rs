@@ -57,6 +57,7 @@ pub(super) async fn summary(State(state): State<AdminState>) -> Response {
                 "applications": catalog.applications().len(),
                 "subscriptions": subscriptions,
                 "plans": catalog.plans().len(),
+                "blocks": catalog.blocks().all().len(),
             },
             "ready": reasons.is_empty(),
             "notReadyReasons": reasons,
@@ -120,6 +121,21 @@ pub(super) async fn plans(
     Ok(answer(
         StatusCode::OK,
         &json!({ "total": plans.len(), "plans": listed }),
+    ))
+}
+
+pub(super) async fn blocks(
+    State(state): State<AdminState>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, AdminProblem> {
+    let Query(page) = page.map_err(|_| no_page())?;
+    let snapshot = state.snapshots.current();
+    let catalog = snapshot.catalog();
+    let blocks = catalog.blocks().all();
+    let listed = page.of(blocks, |block| view::limit::block(block, catalog));
+    Ok(answer(
+        StatusCode::OK,
+        &json!({ "total": blocks.len(), "blocks": listed }),
     ))
 }
 

@@ -1,4 +1,6 @@
 //! The authorize stage.
 
+mod block;
+mod quota;
 mod scope;
 mod subscription;

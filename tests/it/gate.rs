@@ -114,9 +114,9 @@ pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a Deni
         | "token_inactive"
         | "proof_invalid"
         | "token_not_yet_valid" => (401, "unauthenticated"),
-        "application_unknown" | "application_suspended" => (403, "access_denied"),
+        "application_unknown" | "application_suspended" | "blocked" => (403, "access_denied"),
         "subscription_missing" | "subscription_inactive" => (403, "not_subscribed"),
-        "rate_limited" => (429, "quota_exceeded"),
+        "quota_exceeded" | "rate_limited" => (429, "quota_exceeded"),
         "scope_insufficient" => (403, "insufficient_scope"),
         "dependency_unavailable" | "overloaded" => (503, "unavailable"),
         "timeout" => (504, "unavailable"),

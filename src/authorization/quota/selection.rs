@@ -6,11 +6,32 @@ use std::net::IpAddr;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use crate::authentication::principal::Identity;
 use crate::authorization::quota::{Asked, Counter, Values};
 use crate::authorization::subscription::KnownApplication;
 use crate::catalog::model::limit::{Limit, LimitKey};
+use crate::catalog::model::{Api, Application, Operation};
 use crate::check::request::PeerAddress;
+
+/// What the values of keys are taken from. A text that is not known is empty.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySources<'r> {
+    /// The Api.
+    pub api: &'r Api,
+    /// The operation.
+    pub operation: Option<&'r Operation>,
+    /// The application of the catalog.
+    pub application: Option<&'r Application>,
+    /// The application that the token describes, else the client.
+    pub client: &'r str,
+    /// The issuer of client and subject.
+    pub issuer: &'r str,
+    /// The subject.
+    pub subject: &'r str,
+    /// Where the client is.
+    pub source: PeerAddress,
+    /// The claims.
+    pub claims: &'r Value,
+}
 
 /// The limits that count a request, and the counter of each, in the same order: those of the
 /// subscription's plan, of the application's plan, of the Api and of the operation. One of which the
@@ -25,96 +46,118 @@ where
     let (mut limits, mut counters) = (SmallVec::new(), SmallVec::new());
     let route = asked.route;
     let plans = asked.standing.plans(route.catalog());
-    let operation = route.operation;
-    let own = operation.map_or(&[][..], |operation| &operation.limits);
+    let own = route
+        .operation
+        .map_or(&[][..], |operation| &operation.limits);
     let all = plans.flat_map(|plan| &plan.limits);
-    for limit in all.chain(&route.api.limits).chain(own) {
-        let cost = match &limit.metric {
-            None => asked.cost(),
-            Some(metric) => taken(asked, metric),
-        };
+    let mut all = all.chain(&route.api.limits).chain(own).peekable();
+    if all.peek().is_none() {
+        return (limits, counters);
+    }
+    let sources = KeySources::of(asked);
+    for limit in all {
+        let cost = cost(limit, route.operation);
         if cost > 0 {
             limits.push(limit);
-            counters.push(counter(asked, limit, cost));
+            counters.push(sources.counter(limit, cost));
         }
     }
     (limits, counters)
 }
 
-/// What the request takes of `metric`.
-fn taken(asked: &Asked<'_, '_>, metric: &str) -> u64 {
-    let metrics = asked.route.operation.map(|operation| &operation.metrics);
-    let mut metrics = metrics.into_iter().flatten();
+/// What a request for `operation` takes of `limit`.
+#[must_use]
+pub fn cost(limit: &Limit, operation: Option<&Operation>) -> u64 {
+    let Some(metric) = &limit.metric else {
+        return operation.map_or(1, |operation| operation.cost);
+    };
+    let mut metrics = operation
+        .into_iter()
+        .flat_map(|operation| &operation.metrics);
     metrics
-        .find(|(name, _)| **name == *metric)
+        .find(|(name, _)| *name == *metric)
         .map_or(0, |(_, amount)| *amount)
 }
 
-fn counter<'r, 's: 'r>(asked: &Asked<'r, 's>, limit: &'s Limit, cost: u64) -> Counter<'r> {
-    let mut values = Values::new();
-    let mut is_open = false;
-    for key in &limit.keys {
-        is_open |= key.is_open();
-        is_open |= push(asked, key, &mut values);
+impl<'r> KeySources<'r> {
+    fn of<'s: 'r>(asked: &Asked<'r, 's>) -> Self {
+        let identity = asked.principal.identity();
+        let claimed = identity.claimed_application.as_ref();
+        let claimed = claimed.and_then(|claimed| claimed.id.as_deref().or(claimed.name.as_deref()));
+        Self {
+            api: asked.route.api,
+            operation: asked.route.operation,
+            application: match asked.standing.application() {
+                Some(KnownApplication::Catalog(application)) => Some(application),
+                Some(KnownApplication::Claimed) | None => None,
+            },
+            client: claimed.or(identity.client_id.as_deref()).unwrap_or(""),
+            issuer: identity.issuer.as_deref().unwrap_or(""),
+            subject: identity.subject.as_deref().unwrap_or(""),
+            source: asked.request.source(),
+            claims: &identity.claims,
+        }
     }
-    Counter {
-        limit,
-        values,
-        cost,
-        is_open,
-    }
-}
 
-/// Adds the values of `key`, as many as that key always has; whether a caller chose them although
-/// the catalog usually does.
-fn push<'r, 's: 'r>(asked: &Asked<'r, 's>, key: &LimitKey, values: &mut Values<'r>) -> bool {
-    let (route, identity) = (asked.route, asked.principal.identity());
-    let api = || Cow::Borrowed(route.api.id.as_str());
-    match key {
-        LimitKey::Application => return push_application(asked, values),
-        LimitKey::Subscription => {
-            values.push(api());
-            return push_application(asked, values);
+    /// The counter of `limit`, which `cost` is taken of.
+    #[must_use]
+    pub fn counter(&self, limit: &'r Limit, cost: u64) -> Counter<'r> {
+        let mut values = Values::new();
+        let mut is_open = false;
+        for key in &limit.keys {
+            is_open |= key.is_open() | self.push(key, &mut values);
         }
-        LimitKey::Owner => match asked.standing.application() {
-            Some(KnownApplication::Catalog(application)) if application.owner.is_some() => {
-                values.push(Cow::Borrowed(application.owner.as_deref().unwrap_or("")));
-                values.push(Cow::Borrowed("owner"));
-            }
-            Some(KnownApplication::Catalog(_) | KnownApplication::Claimed) | None => {
-                return push_application(asked, values);
-            }
-        },
-        LimitKey::Api => values.push(api()),
-        LimitKey::Operation => {
-            values.push(api());
-            let operation = route.operation.map_or("", |operation| &operation.id);
-            values.push(Cow::Borrowed(operation));
+        Counter {
+            limit,
+            values,
+            cost,
+            is_open,
         }
-        LimitKey::Subject => {
-            values.push(Cow::Borrowed(identity.issuer.as_deref().unwrap_or("")));
-            values.push(Cow::Borrowed(identity.subject.as_deref().unwrap_or("")));
-        }
-        LimitKey::Address => values.push(address(asked.request.source())),
-        LimitKey::Claim(path) => values.push(claim(identity, path)),
     }
-    false
-}
 
-/// The application of the catalog, else the one that the token describes, else the client.
-fn push_application<'r, 's: 'r>(asked: &Asked<'r, 's>, values: &mut Values<'r>) -> bool {
-    if let Some(id) = asked.standing.application_id() {
-        values.push(Cow::Borrowed(id));
-        values.push(Cow::Borrowed(""));
-        return false;
+    /// Adds the values of `key`, as many as that key always has; whether a caller chose them
+    /// although the catalog usually does.
+    fn push(&self, key: &LimitKey, values: &mut Values<'r>) -> bool {
+        let mut add = |value: &'r str| values.push(Cow::Borrowed(value));
+        match key {
+            LimitKey::Application => return self.push_application(values),
+            LimitKey::Subscription => {
+                add(self.api.id.as_str());
+                return self.push_application(values);
+            }
+            LimitKey::Owner => {
+                let owner = self.application.and_then(|one| one.owner.as_deref());
+                let Some(owner) = owner else {
+                    return self.push_application(values);
+                };
+                add(owner);
+                add("owner");
+            }
+            LimitKey::Api => add(self.api.id.as_str()),
+            LimitKey::Operation => {
+                add(self.api.id.as_str());
+                add(self.operation.map_or("", |operation| &operation.id));
+            }
+            LimitKey::Subject => {
+                add(self.issuer);
+                add(self.subject);
+            }
+            LimitKey::Address => values.push(address(self.source)),
+            LimitKey::Claim(path) => values.push(claim(self.claims, path)),
+        }
+        false
     }
-    let identity = asked.principal.identity();
-    let claimed = identity.claimed_application.as_ref();
-    let claimed = claimed.and_then(|claimed| claimed.id.as_deref().or(claimed.name.as_deref()));
-    let client = claimed.or(identity.client_id.as_deref()).unwrap_or("");
-    values.push(Cow::Borrowed(client));
-    values.push(Cow::Borrowed(identity.issuer.as_deref().unwrap_or("")));
-    true
+
+    /// The application of the catalog, else the one that the token describes, else the client.
+    fn push_application(&self, values: &mut Values<'r>) -> bool {
+        let (name, issuer) = match self.application {
+            Some(application) => (application.id.as_str(), ""),
+            None => (self.client, self.issuer),
+        };
+        values.push(Cow::Borrowed(name));
+        values.push(Cow::Borrowed(issuer));
+        self.application.is_none()
+    }
 }
 
 /// The client's address: whoever has one IPv6 address of a /64 has all of them.
@@ -129,14 +172,15 @@ fn address(source: PeerAddress) -> Cow<'static, str> {
 }
 
 /// The claim at the dotted `path`, as text; empty where it is missing, a list or an object.
-fn claim<'r>(identity: &'r Identity, path: &str) -> Cow<'r, str> {
+fn claim<'r>(claims: &'r Value, path: &str) -> Cow<'r, str> {
     let found = path
         .split('.')
-        .try_fold(&identity.claims, |value, name| value.get(name));
+        .try_fold(claims, |value, name| value.get(name));
     match found {
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(Value::Number(number)) => Cow::Owned(number.to_string()),
-        Some(Value::Bool(value)) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        Some(Value::Bool(true)) => Cow::Borrowed("true"),
+        Some(Value::Bool(false)) => Cow::Borrowed("false"),
         Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => Cow::Borrowed(""),
     }
 }
