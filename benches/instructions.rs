@@ -30,7 +30,9 @@ use tempfile::TempDir;
 use bed::baseline::Role;
 use bed::callgrind::{self, Callgrind};
 use bed::client::{ClosedLoop, Expected};
-use bed::gate::{self, HEADERS_SET, Others, PROVIDED_HOST, PROVIDED_JWT_HOST, TOKEN_HOST};
+use bed::gate::{
+    self, HEADERS_SET, LIMITED_HOSTS, Others, PROVIDED_HOST, PROVIDED_JWT_HOST, TOKEN_HOST,
+};
 use bed::requests::{browser, encode, of_100_headers};
 use bed::support::issuer::Issuer;
 use bed::support::portcullis::Portcullis;
@@ -55,6 +57,13 @@ const PLAIN: &str = "allow: token seen before";
 const PROVIDED: &str = "allow: token seen before, a provider's token of 64 bytes for the upstream";
 const PROVIDED_JWT: &str = "allow: token seen before, a provider's token of 1 KiB for the upstream";
 const PROVIDED_MOST: f64 = 1.03;
+
+/// The rows of the same, whose subscription has a plan with this many limits.
+const LIMITED: [(usize, &str); 3] = [
+    (1, "allow: token seen before, a plan with 1 limit"),
+    (3, "allow: token seen before, a plan with 3 limits"),
+    (16, "allow: token seen before, a plan with 16 limits"),
+];
 
 /// What is asked, and how often, to get one row.
 struct Scenario {
@@ -173,6 +182,9 @@ fn scenarios(
             allow,
         ),
         first_sight,
+        limited(issuer, LIMITED[0]),
+        limited(issuer, LIMITED[1]),
+        limited(issuer, LIMITED[2]),
         provided(issuer, PROVIDED, PROVIDED_HOST),
         provided(issuer, PROVIDED_JWT, PROVIDED_JWT_HOST),
         Scenario::of("allow: API key", key_request(&gate::key(last)), allow),
@@ -203,6 +215,25 @@ fn provided(issuer: &Issuer, name: &'static str, host: &str) -> Scenario {
         headers: HEADERS_SET + 1,
     };
     Scenario::of(name, request, allow)
+}
+
+/// The ordinary check again, whose subscription has a plan with `count` limits. Each request has an
+/// id of its own: one that is asked again is not charged again.
+fn limited(issuer: &Issuer, (count, name): (usize, &'static str)) -> Scenario {
+    let bearer = format!("Bearer {}", gate::token(issuer).sign());
+    let host = LIMITED_HOSTS.iter().find(|(limits, _)| *limits == count);
+    let host = host.map(|(_, host)| *host).unwrap();
+    let ask = |id: usize| {
+        let request = browser(host, Some(("authorization", &bearer)));
+        encode(request.http(|http| http.id = format!("1466576076316{id:07}")))
+    };
+    let allow = Expected::Allow {
+        headers: HEADERS_SET,
+    };
+    Scenario {
+        messages: (0..CHECKS).map(|number| ask(WARM_UP + number)).collect(),
+        ..Scenario::of(name, ask(0), allow)
+    }
 }
 
 impl Scenario {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use outbound::Outbound;
-use story::{HOST, KEY, Outcome, Step, catalog, good_token, steps};
+use story::{HOST, KEY, Outcome, Step, catalog, good_token, quota_steps, steps};
 use support::envoy::{Envoy, EnvoyBuilder};
 use support::eventually;
 use support::http::Response;
@@ -111,6 +111,9 @@ impl Demo {
         )?;
         self.edit_catalog("active", 200);
         as_told &= self.take(&Step::with_key("and active again"), &mut out)?;
+        for step in quota_steps() {
+            as_told &= self.take(&step, &mut out)?;
+        }
         as_told &= self.outbound.tell(&self.upstream, &mut out)?;
         let verdict = if as_told {
             "Every answer is the one that the story says."

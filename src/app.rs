@@ -1,6 +1,7 @@
 //! The wiring: builds every part from the configuration, starts every task, and owns the order in
 //! which the process starts and ends. Nothing here decides about a request.
 
+pub(crate) mod quota;
 mod reporting;
 mod store;
 
@@ -19,7 +20,7 @@ use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
-use crate::authentication::proof::replay::ReplayStore;
+use crate::authentication::proof::replay::Replays;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
 use crate::authorization::quota::{Charging, Quota};
@@ -147,6 +148,9 @@ impl App {
         let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
         let parties = Parties::default();
+        let counters = config
+            .quota
+            .start(quota::settings(&loaded)?, &tasks, &metrics);
         let lasting = Lasting {
             clock: clock.clone(),
             key_sources: key_sources.clone(),
@@ -159,7 +163,7 @@ impl App {
                 metrics.clone(),
             ),
             parties: parties.clone(),
-            replays: ReplayStore::default(),
+            replays: Replays::new(counters.redis().cloned()),
         };
         let store = store::open(&loaded, Store::open)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
@@ -171,7 +175,7 @@ impl App {
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
             quota: Quota::new(
-                config.quota.store(),
+                counters,
                 Charging::Charge,
                 config.quota.headers,
                 metrics.clone(),
@@ -238,6 +242,7 @@ impl App {
             readiness: self.parts.readiness,
             servers: self.parts.servers,
             recorder: self.parts.recorder,
+            quota: self.parts.quota,
             tasks: self.parts.tasks,
         };
         tokio::select! {

@@ -105,6 +105,12 @@ impl Redis {
         format!("{{{}}}:{kind}:{rest}", self.0.settings.prefix)
     }
 
+    /// How long a check waits for an answer.
+    #[must_use]
+    pub fn budget(&self) -> Duration {
+        self.0.settings.budget
+    }
+
     /// Whether it would be asked now.
     #[must_use]
     pub fn is_asked(&self) -> bool {

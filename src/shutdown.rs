@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::authorization::quota::Quota;
 use crate::readiness::Readiness;
 use crate::task::Tasks;
 use crate::usage::Recorder;
@@ -21,6 +22,9 @@ pub const SHUTTING_DOWN: &str = "shutting down";
 const TASK_GRACE: Duration = Duration::from_secs(1);
 /// How long the decision log may take for what is queued.
 const FLUSH_GRACE: Duration = Duration::from_secs(5);
+
+/// How long shares of limits may take to be given back.
+const GIVE_BACK_GRACE: Duration = Duration::from_secs(1);
 
 /// The signals that the process takes: those that end it, and SIGHUP.
 #[derive(Debug)]
@@ -121,6 +125,8 @@ pub struct Shutdown {
     pub servers: Servers,
     /// Is written to its end.
     pub recorder: Recorder,
+    /// Gives back what was taken ahead.
+    pub quota: Quota,
     /// Stop last.
     pub tasks: Tasks,
     /// How long checks are still answered after the process has said that it is not ready, so that
@@ -140,6 +146,9 @@ impl Shutdown {
             tracing::warn!(grace = ?self.grace, "some connections did not end in time");
         }
         self.recorder.flush(FLUSH_GRACE).await;
+        // what does not come back in time comes back by itself, or is lost
+        let given = tokio::time::timeout(GIVE_BACK_GRACE, self.quota.store().close());
+        let _ = given.await;
         self.tasks.stop(TASK_GRACE).await;
         tracing::info!("stopped");
     }

@@ -14,6 +14,12 @@ pub(crate) const TOKEN_HOST: &str = "api.example.com";
 /// The hosts of the same Api whose upstream sees a provider's token, short or of the size of a JWT.
 pub(crate) const PROVIDED_HOST: &str = "partner.example.com";
 pub(crate) const PROVIDED_JWT_HOST: &str = "bearer.example.com";
+/// The hosts of the same Api whose subscription has a plan with as many limits.
+pub(crate) const LIMITED_HOSTS: [(usize, &str); 3] = [
+    (1, "one-limit.example.com"),
+    (3, "three-limits.example.com"),
+    (16, "many-limits.example.com"),
+];
 /// The names of these Apis and of their providers.
 const PROVIDED_APIS: [&str; 2] = ["partner", "bearer"];
 /// The path of its operation, as requests have it.
@@ -119,22 +125,45 @@ fn api(name: &str, host: &str) -> Value {
 }
 
 fn orders(issuer: &Issuer) -> String {
-    let documents = [
-        api("orders", TOKEN_HOST),
-        json!({
-            "kind": "Plan", "metadata": { "name": "gold" },
-            "spec": { "limits": [{ "amount": 1_000_000, "per": "second" }] },
-        }),
-        json!({
-            "kind": "Application", "metadata": { "name": "shop" },
-            "spec": {
-                "clients": [{ "issuer": issuer.url(), "clientId": "shop" }],
-                "subscriptions": [{ "api": "orders", "plan": "gold" }, { "api": "partner", "plan": "gold" }, { "api": "bearer", "plan": "gold" }],
-            },
-        }),
-    ];
-    let documents = documents.map(|document| document.to_string());
+    let mut subscriptions: Vec<Value> = ["orders", "partner", "bearer"]
+        .map(|api| json!({ "api": api, "plan": "gold" }))
+        .to_vec();
+    let gold = json!({ "kind": "Plan", "metadata": { "name": "gold" }, "spec": {} });
+    let mut documents = vec![api("orders", TOKEN_HOST), gold];
+    for (count, host) in LIMITED_HOSTS {
+        let name = format!("limits-{count}");
+        documents.push(api(&name, host));
+        documents.push(json!({
+            "kind": "Plan", "metadata": { "name": name },
+            "spec": { "limits": limits(count) },
+        }));
+        subscriptions.push(json!({ "api": name, "plan": name }));
+    }
+    documents.push(json!({
+        "kind": "Application", "metadata": { "name": "shop" },
+        "spec": {
+            "clients": [{ "issuer": issuer.url(), "clientId": "shop" }],
+            "subscriptions": subscriptions,
+        },
+    }));
+    let documents: Vec<String> = documents.iter().map(Value::to_string).collect();
     documents.join("\n---\n") + "\n"
+}
+
+/// Limits that nothing here exceeds: of each kind and of different keys.
+fn limits(count: usize) -> Vec<Value> {
+    let kinds = [
+        json!({ "amount": 1_000_000_000, "per": "day", "key": "application" }),
+        json!({ "amount": 100_000_000, "per": "second", "window": "sliding", "key": "subscription" }),
+        json!({ "amount": 1_000_000_000, "per": "month", "key": "subject" }),
+    ];
+    let limits = kinds.iter().cycle().take(count).enumerate();
+    let named = limits.map(|(at, limit)| {
+        let mut limit = limit.clone();
+        limit["name"] = json!(format!("limit-{at}"));
+        limit
+    });
+    named.collect()
 }
 
 fn upstream_headers() -> serde_json::Value {

@@ -14,6 +14,9 @@ pub(crate) const HOST: &str = "orders.example";
 /// The API key of the application `shop`.
 pub(crate) const KEY: &str = "demo-8c1f0e9d7b6a5c4d3e2f1a0b9c8d7e6f";
 
+/// The API key of the application `trial`.
+const TRIAL_KEY: &str = "demo-trial-3f2e1d0c9b8a79685746352413021f0e";
+
 /// One request of the story, and what the story says about it.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -116,6 +119,16 @@ pub(crate) fn steps(issuer: &Issuer) -> Vec<Step> {
     ]
 }
 
+/// The requests of an application on trial, whose plan has room for two in a year.
+pub(crate) fn quota_steps() -> Vec<Step> {
+    let ask = |title| Step::new(title, "API key on trial").header("x-api-key", TRIAL_KEY);
+    vec![
+        ask("first of two a year"),
+        ask("second of two a year"),
+        ask("quota has run out").denied(429, "quota_exceeded"),
+    ]
+}
+
 /// The catalog of the story, with the application `shop` in this state.
 pub(crate) fn catalog(issuer: &Issuer, state: &str) -> String {
     let api = json!({
@@ -134,12 +147,19 @@ pub(crate) fn catalog(issuer: &Issuer, state: &str) -> String {
         "subscriptions": [{ "api": "orders", "plan": "gold" }],
     });
     let stranger = json!({ "clients": [{ "issuer": issuer.url(), "clientId": "stranger-app" }] });
+    let trial = json!({
+        "apiKeys": [{ "name": "demo", "digest": key_digest(TRIAL_KEY) }],
+        "subscriptions": [{ "api": "orders", "plan": "trial" }],
+    });
+    let two = json!({ "limits": [{ "amount": 2, "per": "year", "key": "application" }] });
     let gold = json!({ "limits": [{ "amount": 10_000, "per": "day", "key": "application" }] });
     [
         document("Api", "orders", &api),
         document("Application", "shop", &shop),
         document("Application", "stranger", &stranger),
+        document("Application", "trial", &trial),
         document("Plan", "gold", &gold),
+        document("Plan", "trial", &two),
     ]
     .join("---\n")
 }

@@ -8,9 +8,12 @@
 pub mod config;
 pub mod consumers;
 pub mod headers;
+pub mod lease;
 pub mod local;
 mod recent;
+pub mod redis;
 pub mod selection;
+pub mod shared;
 #[cfg(test)]
 mod testing;
 pub mod window;
@@ -27,10 +30,12 @@ use crate::authorization::quota::config::QuotaHeadersConfig;
 use crate::authorization::quota::consumers::Consumers;
 use crate::authorization::quota::local::LocalCounters;
 use crate::authorization::quota::selection::select;
+use crate::authorization::quota::shared::SharedCounters;
 use crate::authorization::subscription::Standing;
 use crate::catalog::model::limit::Limit;
 use crate::check::decision::{Denial, Fault, FaultReason, QuotaRefusal, Reason, Stop};
 use crate::check::request::DownstreamRequest;
+use crate::redis::Redis;
 use crate::routing::Route;
 use crate::secret::KeyedDigest;
 use crate::telemetry::metrics::Metrics;
@@ -98,6 +103,8 @@ pub struct StoreUnavailable(pub String);
 pub enum CounterStore {
     /// In this process.
     Local(LocalCounters),
+    /// In Redis, for all replicas.
+    Shared(SharedCounters),
 }
 
 impl CounterStore {
@@ -112,6 +119,7 @@ impl CounterStore {
     ) -> Result<Charged, StoreUnavailable> {
         match self {
             Self::Local(counters) => Ok(counters.charge(charge, now)),
+            Self::Shared(counters) => counters.charge(charge, now).await,
         }
     }
 
@@ -126,6 +134,16 @@ impl CounterStore {
     ) -> Result<Levels, StoreUnavailable> {
         match self {
             Self::Local(local) => Ok(local.read(counters, now)),
+            Self::Shared(shared) => shared.read(counters, now).await,
+        }
+    }
+
+    /// The Redis that counters are shared in, where they are.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Redis> {
+        match self {
+            Self::Local(_) => None,
+            Self::Shared(counters) => Some(counters.redis()),
         }
     }
 
@@ -134,6 +152,7 @@ impl CounterStore {
     pub fn size(&self) -> (usize, u64) {
         match self {
             Self::Local(counters) => (counters.len(), counters.shared()),
+            Self::Shared(counters) => (counters.len(), counters.shared()),
         }
     }
 
@@ -141,6 +160,15 @@ impl CounterStore {
     pub fn sweep(&self, now: Timestamp) {
         match self {
             Self::Local(counters) => counters.sweep(now),
+            Self::Shared(counters) => counters.sweep(now),
+        }
+    }
+
+    /// Gives back what was taken ahead, when the process ends.
+    pub async fn close(&self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Shared(counters) => counters.close().await,
         }
     }
 }

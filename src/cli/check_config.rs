@@ -30,6 +30,8 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
     for warning in loaded.warnings.iter() {
         print(&format!("warning: {warning}\n"))?;
     }
+    // its files are read, and nobody is asked
+    let _settings = crate::app::quota::settings(&loaded)?;
     // what the catalog warns of is logged where it is built
     let log_warnings = tracing_subscriber::registry().with(Warnings);
     let (sync, _) = tracing::subscriber::with_default(log_warnings, || {

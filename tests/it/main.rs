@@ -30,6 +30,7 @@ mod golden;
 mod import;
 mod properties;
 mod providers;
+mod quota;
 mod redis;
 mod reload;
 mod routing;

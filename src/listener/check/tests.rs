@@ -121,6 +121,7 @@ impl Fixture {
             readiness: self.readiness.clone(),
             servers: self.servers.clone(),
             recorder: self.recorder.clone(),
+            quota: Quota::offline(self.metrics.clone()),
             tasks: self.tasks.clone(),
             drain_delay,
             grace: Duration::from_secs(5),

@@ -176,7 +176,7 @@ async fn operations_have_costs_metrics_and_limits_of_their_own() {
     - { methods: [GET], path: /free, cost: 0 }
     - { methods: [GET], path: /read, metrics: { reads: 1, hits: 1 } }
     - { methods: [GET], path: /write, metrics: { writes: 2, hits: 2 } }
-    - { methods: [GET], path: /rare, cost: 0, limits: [{ amount: 1, per: ever }] }
+    - { methods: [GET], path: /rare, cost: 0, metrics: { rare: 1 }, limits: [{ metric: rare, amount: 1, per: ever }] }
 "#;
     let plan = "{ limits: [{ amount: 11, per: year }, { metric: hits, amount: 4, per: year }, { metric: reads, amount: 3, per: year }, { metric: writes, amount: 100, per: year }, { metric: off, amount: 0, per: ever }] }";
     let gate = gate(api, &small(plan));
