@@ -129,17 +129,21 @@ fn load_catalog_with(
     Ok(CatalogSync::load_first(loaded, build, source)?)
 }
 
+/// Logs what the configuration warns of.
+fn tell_warnings(loaded: &Loaded) {
+    for warning in loaded.warnings.iter() {
+        tracing::warn!(warning = %warning, "configuration");
+    }
+}
+
 impl App {
     /// Starts everything: the catalog first, the ports last.
     ///
     /// # Errors
     /// Where the catalog is invalid or a port cannot be had.
     pub async fn start(loaded: Loaded, log_level: LogLevel, clock: Clock) -> anyhow::Result<Self> {
-        for warning in loaded.warnings.iter() {
-            tracing::warn!(warning = %warning, "configuration");
-        }
-        let config = loaded.config.clone();
-        let base = loaded.base();
+        tell_warnings(&loaded);
+        let (config, base) = (loaded.config.clone(), loaded.base());
         let (tasks, readiness) = (Tasks::new(), Readiness::new());
         // held until every key source has begun, each of which holds readiness itself from then on
         let starting = readiness.hold("starting");
