@@ -7,7 +7,7 @@ INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload simulate simulate-verify schema ci envoy redis keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload bench-revocation simulate simulate-verify schema ci envoy redis keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-size: ## Measure memory, the start, and a reload while checks go on
 
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write
+
+bench-revocation: ## Measure how long it takes until a revoked token is refused by three replicas
+	$(CARGO) bench --locked --bench revocation -- --write
 
 simulate: target/simulation ## Simulate 1 to 1,000 replicas, and write it into docs/SCALING.md
 	@target/simulation --write

@@ -16,7 +16,7 @@ use outbound::Outbound;
 use story::{HOST, KEY, Outcome, Step, catalog, good_token, quota_steps, steps};
 use support::envoy::{Envoy, EnvoyBuilder};
 use support::eventually;
-use support::http::Response;
+use support::http::{self, Response};
 use support::issuer::Issuer;
 use support::portcullis::{Portcullis, PortcullisBuilder};
 use support::providers::Providers;
@@ -114,6 +114,15 @@ impl Demo {
         for step in quota_steps() {
             as_told &= self.take(&step, &mut out)?;
         }
+        let lost = good_token(&self.issuer).claim("jti", "lost-laptop").sign();
+        let with_it = |title| Step::with_bearer(title, "token of a lost laptop", &lost);
+        as_told &= self.take(
+            &with_it("allowed before it is revoked").for_user("alice"),
+            &mut out,
+        )?;
+        self.revoke("lost-laptop");
+        let refused = with_it("the same token, revoked").denied(401, "unauthenticated");
+        as_told &= self.take(&refused, &mut out)?;
         as_told &= self.outbound.tell(&self.upstream, &mut out)?;
         let verdict = if as_told {
             "Every answer is the one that the story says."
@@ -131,6 +140,18 @@ impl Demo {
         eventually("the edited catalog to take effect", || {
             (self.send(&Step::with_key("poll")).status == status).then_some(())
         });
+    }
+
+    /// Revokes the token with this `jti`, by the admin API.
+    fn revoke(&self, jti: &str) {
+        let until = jiff::Timestamp::now() + Duration::from_secs(3600);
+        let entry = json!({
+            "kind": "jti", "issuer": self.issuer.url(), "value": jti, "until": until.to_string(),
+        });
+        let admin = self.portcullis.address("admin");
+        let json = ("content-type", "application/json");
+        let response = http::post(admin, "/v1/revocations", &[json], &entry.to_string());
+        assert_eq!(response.status, 201, "{response:?}");
     }
 
     fn send(&self, step: &Step) -> Response {

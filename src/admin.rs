@@ -1,6 +1,7 @@
 //! The admin API: what is loaded and how it fares, for people, on a port of its own.
 //!
-//! It shows the catalog and changes nothing in it, but for FIWARE's endpoints ([`fiware`]); it holds no lock while it answers.
+//! It shows the catalog and changes nothing in it, but for FIWARE's endpoints ([`fiware`]), and revokes
+//! tokens ([`revocations`]); it holds no lock while it answers.
 //
 // INVARIANT: no answer holds a secret, a key's digest, or an app id, which alone may be a credential.
 
@@ -12,6 +13,7 @@ mod log_level;
 pub mod observe;
 mod providers;
 mod quotas;
+pub mod revocations;
 mod view;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use tokio::sync::Notify;
 use crate::admin::access::Access;
 use crate::admin::answer::{AdminProblem, answer};
 use crate::admin::fiware::FiwareState;
+use crate::admin::revocations::RevocationState;
 use crate::authorization::quota::Quota;
 use crate::readiness::Readiness;
 use crate::snapshot::SnapshotReader;
@@ -60,6 +63,8 @@ pub struct AdminState {
     pub quota: Quota,
     /// The tokens of providers.
     pub provider_tokens: TokenCache,
+    /// What is revoked.
+    pub revocations: RevocationState,
     /// What is logged.
     pub log_level: LogLevel,
     /// Notified to load the catalog again now.
@@ -93,6 +98,8 @@ pub fn router(state: AdminState, fiware: Option<FiwareState>, access: Access) ->
         .route("/v1/providers", get(providers::providers))
         .route("/v1/tokens", get(providers::tokens))
         .route("/v1/tokens/evict", post(providers::evict))
+        .route("/v1/revocations", revocations::all())
+        .route("/v1/revocations/{id}", revocations::one())
         .route("/v1/tasks", get(tasks))
         .route("/v1/log-level", get(log_level::current).put(log_level::set))
         .merge(fiware)

@@ -3,6 +3,7 @@
 
 pub(crate) mod quota;
 mod reporting;
+mod revocation;
 mod store;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,13 @@ use tokio::sync::Semaphore;
 
 use crate::admin::access::{Access, AdminToken};
 use crate::admin::{self, AdminState, observe};
+use crate::app::revocation::{Around, Revoking};
 use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::proof::replay::Replays;
+use crate::authentication::revocation::Revocations;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
 use crate::authorization::quota::{Charging, Quota};
@@ -70,6 +73,7 @@ struct Parts {
     verified_tokens: VerifiedTokens,
     provider_tokens: TokenCache,
     published_keys: PublishedKeys,
+    revoking: Revoking,
     store: Option<Stored>,
     sync: Arc<CatalogSync>,
     snapshots: SnapshotReader,
@@ -95,6 +99,15 @@ pub fn install_cryptography() {
 pub fn load_catalog(loaded: Loaded, lasting: Lasting) -> anyhow::Result<(CatalogSync, Snapshot)> {
     let store = store::open(&loaded, Store::read)?;
     load_catalog_with(loaded, lasting, store.as_ref())
+}
+
+/// What is revoked in the files and the store of `loaded`, for commands that judge without serving.
+///
+/// # Errors
+/// Everything that is wrong in the files, or with the store.
+pub fn load_revocations(loaded: &Loaded, clock: &Clock) -> anyhow::Result<Revocations> {
+    let store = store::open(loaded, Store::read)?;
+    Ok(revocation::read(loaded, store.as_ref(), clock)?.0)
 }
 
 fn load_catalog_with(
@@ -129,6 +142,30 @@ fn load_catalog_with(
     Ok(CatalogSync::load_first(loaded, build, source)?)
 }
 
+/// What the authenticators and providers of all revisions share.
+fn lasting(config: &Config, around: Around<'_>, provider_tokens: &TokenCache) -> Lasting {
+    let Around {
+        clock,
+        tasks,
+        readiness,
+        metrics,
+    } = around;
+    Lasting {
+        clock: clock.clone(),
+        key_sources: KeySources::online(tasks.clone(), readiness.clone()),
+        verified_tokens: VerifiedTokens::new(config.checks.verified_tokens.0),
+        failures: FailureBudget::new(&config.checks.failed_verifications),
+        providers: ProviderServices::online(
+            tasks.clone(),
+            provider_tokens.clone(),
+            clock.clone(),
+            metrics.clone(),
+        ),
+        parties: Parties::default(),
+        replays: Replays::default(),
+    }
+}
+
 /// Logs what the configuration warns of.
 fn tell_warnings(loaded: &Loaded) {
     for warning in loaded.warnings.iter() {
@@ -148,28 +185,24 @@ impl App {
         // held until every key source has begun, each of which holds readiness itself from then on
         let starting = readiness.hold("starting");
         let metrics = Metrics::new(clock.now());
-        let key_sources = KeySources::online(tasks.clone(), readiness.clone());
-        let verified_tokens = VerifiedTokens::new(config.checks.verified_tokens.0);
+        let around = Around {
+            clock: &clock,
+            tasks: &tasks,
+            readiness: &readiness,
+            metrics: &metrics,
+        };
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
-        let parties = Parties::default();
         let counters = config
             .quota
             .start(quota::settings(&loaded)?, &tasks, &metrics);
         let lasting = Lasting {
-            clock: clock.clone(),
-            key_sources: key_sources.clone(),
-            verified_tokens: verified_tokens.clone(),
-            failures: FailureBudget::new(&config.checks.failed_verifications),
-            providers: ProviderServices::online(
-                tasks.clone(),
-                provider_tokens.clone(),
-                clock.clone(),
-                metrics.clone(),
-            ),
-            parties: parties.clone(),
             replays: Replays::new(counters.redis().cloned()),
+            ..lasting(&config, around, &provider_tokens)
         };
+        let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());
+        let verified_tokens = lasting.verified_tokens.clone();
         let store = store::open(&loaded, Store::open)?;
+        let revoking = Revoking::start(&loaded, store.as_ref(), around)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
@@ -191,6 +224,7 @@ impl App {
             key_sources,
             verified_tokens,
             published_keys: PublishedKeys::default(),
+            revoking,
             store: store
                 .map(|store| Stored::new(store, parties, provider_tokens.clone(), clock.clone())),
             provider_tokens,
@@ -198,7 +232,8 @@ impl App {
             log_level,
             base,
         };
-        let authorization = Authorization::new(clock.clone(), parts.quota.clone());
+        let revocations = parts.revoking.keeper.revocations().clone();
+        let authorization = Authorization::new(clock.clone(), revocations, parts.quota.clone());
         let addresses = parts.listen(authorization).await?;
         parts.start_tasks();
         drop(starting);
@@ -261,7 +296,8 @@ impl App {
 }
 
 impl Parts {
-    /// The tasks (`catalog_sync`, `token_refresh`, `catalog_metrics`, `quota_sweep`) beside those that start with
+    /// The tasks (`catalog_sync`, `token_refresh`, `revocation_…`, `catalog_metrics`, `quota_sweep`)
+    /// beside those that start with
     /// what they serve: `decision_log` ([`App::start`]),
     /// `health` and `listener/…` ([`Parts::listen`]), and the refresh of each key set
     /// ([`KeySources`]).
@@ -276,6 +312,7 @@ impl Parts {
             &self.readiness,
         );
         self.tasks.streaming("token_refresh", refresh.run()).keep();
+        self.revoking.start_tasks(&self.tasks);
         let reporting = reporting::catalog(Arc::clone(&self.sync), self.metrics.clone());
         self.tasks.streaming("catalog_metrics", reporting).keep();
         reporting::quota(&self.quota, &self.metrics, &self.tasks);
@@ -298,9 +335,10 @@ impl Parts {
         for (name, config) in &self.config.listeners {
             let limits = match config {
                 ListenerConfig::Check(listener) => listener.accept_limits(),
-                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
-                    web::accept_limits()
-                }
+                ListenerConfig::Admin(_)
+                | ListenerConfig::Observe(_)
+                | ListenerConfig::Jwks(_)
+                | ListenerConfig::Logout(_) => web::accept_limits(),
             };
             let name: Arc<str> = name.as_str().into();
             opened.push((
@@ -388,6 +426,12 @@ impl Parts {
                     .streaming(&format!("listener/{name}"), web_task(incoming, router))
                     .keep();
             }
+            ListenerConfig::Logout(_) => {
+                let router = self.revoking.logout(&self.config, &self.snapshots);
+                self.tasks
+                    .streaming(&format!("listener/{name}"), web_task(incoming, router))
+                    .keep();
+            }
         }
         Ok(())
     }
@@ -431,6 +475,7 @@ impl Parts {
             problems: Arc::new(move || reporting::told(&problems.borrow().problems())),
             key_sets: Arc::new(move || reporting::told(&key_sources.statuses())),
             provider_tokens: self.provider_tokens.clone(),
+            revocations: self.revoking.admin_state(),
             quota: self.quota.clone(),
             log_level: self.log_level.clone(),
             nudge_reload: self.sync.nudger(),

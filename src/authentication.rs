@@ -18,6 +18,7 @@ pub mod key_refresh;
 pub mod key_set;
 pub mod principal;
 pub mod proof;
+pub mod revocation;
 #[cfg(test)]
 mod testing;
 mod unverified;
@@ -31,6 +32,7 @@ use crate::authentication::jwt::JwtAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Method, Principal, SubscriptionSource,
 };
+use crate::authentication::revocation::Revocations;
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
@@ -194,13 +196,15 @@ fn presented<'a>(
     }
 }
 
-/// Finds out who calls. What has to be asked for is waited for `until` at most.
+/// Finds out who calls; a credential that holds and is among the `revoked` ends the search. What has
+/// to be asked for is waited for `until` at most.
 ///
 /// # Errors
 /// The denial of the authenticator that the credential belongs to, or `credential_missing`.
 pub async fn authenticate<'s>(
     route: &Route<'s>,
     request: &DownstreamRequest,
+    revoked: &Revocations,
     until: impl Fn() -> Instant + Sync,
 ) -> Result<Caller<'s>, Stop> {
     let mut unclaimed: Option<Denial> = None;
@@ -208,6 +212,7 @@ pub async fn authenticate<'s>(
     for authenticator in route.authenticators() {
         let catalog = route.catalog();
         let outcome = authenticator.authenticate(request, catalog, &until).await;
+        let outcome = unless_revoked(outcome, authenticator, request, revoked);
         explain(authenticator, &outcome);
         match outcome {
             Outcome::Absent => {}
@@ -228,6 +233,26 @@ pub async fn authenticate<'s>(
             "no credential in any place of the api's authenticators",
         )
         .into()),
+    }
+}
+
+/// Whatever verified the credential, and whether that was remembered: it may be revoked since.
+fn unless_revoked<'s>(
+    outcome: Outcome<'s>,
+    authenticator: &Authenticator,
+    request: &DownstreamRequest,
+    revoked: &Revocations,
+) -> Outcome<'s> {
+    match outcome {
+        Outcome::Verified(principal) if principal.method != Method::Anonymous => {
+            match revoked.check(&principal, authenticator, request) {
+                Ok(()) => Outcome::Verified(principal),
+                Err(stop) => Outcome::Stopped(stop),
+            }
+        }
+        Outcome::Absent | Outcome::NotMine(_) | Outcome::Verified(_) | Outcome::Stopped(_) => {
+            outcome
+        }
     }
 }
 

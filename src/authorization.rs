@@ -12,6 +12,7 @@ pub mod scope;
 pub mod subscription;
 
 use crate::authentication::principal::{Caller, Principal};
+use crate::authentication::revocation::Revocations;
 use crate::authorization::quota::{Allowance, Asked, Quota};
 use crate::authorization::registry::Registry;
 use crate::authorization::subscription::{Refused, Standing};
@@ -73,14 +74,26 @@ fn verified<'p>(principal: &'p Principal<'_>) -> CallerRecord<&'p str> {
 #[derive(Debug, Clone)]
 pub struct Authorization {
     clock: Clock,
+    revocations: Revocations,
     quota: Quota,
 }
 
 impl Authorization {
-    /// The stage, reading the time of day from `clock` and counting by `quota`.
+    /// The stage, reading the time of day from `clock` and what is revoked from `revocations`, and
+    /// counting by `quota`.
     #[must_use]
-    pub fn new(clock: Clock, quota: Quota) -> Self {
-        Self { clock, quota }
+    pub fn new(clock: Clock, revocations: Revocations, quota: Quota) -> Self {
+        Self {
+            clock,
+            revocations,
+            quota,
+        }
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Finds out whether `caller` may call the operation, and charges its limits.
@@ -116,6 +129,10 @@ impl Authorization {
             standing,
             allowance: None,
         };
+        if let Some(application) = permit.standing.application_id() {
+            let checked = (self.revocations).check_application(application, &permit.principal);
+            checked.map_err(|denial| denial.with_caller(&permit.caller()))?;
+        }
         let asked = Asked {
             route,
             request,

@@ -129,9 +129,11 @@ impl Checker {
         request: &DownstreamRequest,
         asking: &Asking,
     ) -> Result<Grant<'s>, Stop> {
-        let caller = authenticate(route, request, || asking.until()).await?;
+        let revoked = self.authorization.revocations();
+        let until = || asking.until();
+        let caller = authenticate(route, request, revoked, until).await?;
         let permit = self.authorization.authorize(route, request, caller).await?;
-        augment(route, request, permit, || asking.until()).await
+        augment(route, request, permit, until).await
     }
 
     async fn in_time<'s>(

@@ -28,6 +28,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
 use crate::authentication::proof::config::BindingConfig;
+use crate::authentication::revocation::config::RevocationConfig;
 use crate::authorization::quota::config::QuotaConfig;
 use crate::catalog::build::Known;
 use crate::catalog::model::Direction;
@@ -36,7 +37,9 @@ use crate::config::findings::Findings;
 use crate::config::locator::Locator;
 use crate::config::sources::CatalogConfig;
 use crate::config::tagged::TaggedMap;
-use crate::listener::{ListenerConfig, check_listeners, check_peers, default_listeners, fiware};
+use crate::listener::{
+    ListenerConfig, check_listeners, check_logout, check_peers, default_listeners, fiware,
+};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::provider;
@@ -64,6 +67,9 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Where the catalog comes from.
     pub catalog: CatalogConfig,
+    /// What is revoked although it holds.
+    #[schemars(default)]
+    pub revocation: Option<RevocationConfig>,
     /// How the limits of plans and Apis are counted.
     #[schemars(default)]
     pub quota: QuotaConfig,
@@ -79,13 +85,14 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 9] = [
+pub const SECTIONS: [&str; 10] = [
     "listeners",
     "checks",
     "authenticators",
     "providers",
     "catalog",
     "quota",
+    "revocation",
     "store",
     "decisionLog",
     "telemetry",
@@ -102,6 +109,7 @@ impl Default for Config {
             authenticators: BTreeMap::new(),
             providers: BTreeMap::new(),
             catalog: CatalogConfig::default(),
+            revocation: None,
             quota: QuotaConfig::default(),
             store: None,
             decision_log: DecisionLogConfig::default(),
@@ -135,6 +143,16 @@ impl Config {
             provider::config::check_all(&self.providers, findings);
         });
         findings.within("catalog", |findings| self.catalog.check(findings));
+        if let Some(revocation) = &self.revocation {
+            findings.within("revocation", |findings| {
+                revocation.check(findings);
+                revocation.check_redis(self.quota.redis(), findings);
+                revocation.check_authenticators(&self.authenticators, findings);
+            });
+        }
+        let revocation = self.revocation.as_ref();
+        let takes_logouts = revocation.is_some_and(|revocation| revocation.logout.is_some());
+        check_logout(&self.listeners, takes_logouts, findings);
         findings.within("quota", |findings| self.quota.check(findings));
         if let Some(store) = &self.store {
             findings.within("store", |findings| store.check(findings));
@@ -162,9 +180,10 @@ impl Config {
             .values()
             .filter_map(|listener| match listener {
                 ListenerConfig::Check(listener) => Some(listener.rules().direction),
-                ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => {
-                    None
-                }
+                ListenerConfig::Admin(_)
+                | ListenerConfig::Observe(_)
+                | ListenerConfig::Jwks(_)
+                | ListenerConfig::Logout(_) => None,
             });
         checks.collect()
     }
@@ -252,6 +271,7 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                     config.providers = map.next_value_seed(TaggedMap::new(section, self.0))?;
                 }
                 "catalog" => config.catalog = map.next_value()?,
+                "revocation" => config.revocation = map.next_value()?,
                 "quota" => config.quota = map.next_value()?,
                 "store" => config.store = map.next_value()?,
                 "decisionLog" => config.decision_log = map.next_value()?,

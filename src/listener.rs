@@ -10,6 +10,7 @@ pub mod connection;
 pub mod fiware;
 pub mod health;
 pub mod jwks;
+pub mod logout;
 pub mod web;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub enum ListenerConfig {
     Observe(ObserveListener),
     /// Answers the public keys of `signed` providers.
     Jwks(JwksListener),
+    /// Answers the issuers that say that a session is over.
+    Logout(LogoutListener),
 }
 
 /// Answers the checks of Envoy, over gRPC.
@@ -111,6 +114,23 @@ impl Default for JwksListener {
     fn default() -> Self {
         Self {
             address: ListenAddress::loopback(9004),
+        }
+    }
+}
+
+/// Answers issuers, over HTTP: `POST /backchannel-logout` revokes what a logout token says, as
+/// `revocation.logout` allows.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LogoutListener {
+    /// Where it listens: `host:port`, or `unix:/path`.
+    pub address: ListenAddress,
+}
+
+impl Default for LogoutListener {
+    fn default() -> Self {
+        Self {
+            address: ListenAddress::loopback(9005),
         }
     }
 }
@@ -205,6 +225,25 @@ pub fn check_listeners(listeners: &BTreeMap<String, ListenerConfig>, findings: &
     }
 }
 
+/// Finds listeners of type logout without what they need, and the other way round.
+pub fn check_logout(
+    listeners: &BTreeMap<String, ListenerConfig>,
+    is_configured: bool,
+    findings: &mut Findings,
+) {
+    let logouts = listeners
+        .iter()
+        .filter(|(_, listener)| matches!(listener, ListenerConfig::Logout(_)));
+    let names: Vec<&String> = logouts.map(|(name, _)| name).collect();
+    if !is_configured {
+        for name in names {
+            findings.wrong(&format!("listeners.{name}"), "needs `revocation.logout`");
+        }
+    } else if names.is_empty() {
+        findings.wrong("revocation.logout", "needs a listener of type logout");
+    }
+}
+
 /// The shortest text that says why something is safe.
 const SHORTEST_REASON: usize = 10;
 
@@ -234,7 +273,7 @@ impl ListenerConfig {
         match self {
             Self::Check(listener) => listener.check(findings),
             Self::Admin(listener) => listener.check(findings),
-            Self::Observe(_) | Self::Jwks(_) => {}
+            Self::Observe(_) | Self::Jwks(_) | Self::Logout(_) => {}
         }
     }
 
@@ -246,6 +285,7 @@ impl ListenerConfig {
             Self::Admin(listener) => &listener.address,
             Self::Observe(listener) => &listener.address,
             Self::Jwks(listener) => &listener.address,
+            Self::Logout(listener) => &listener.address,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the process may be sent checks: latches that parts of it hold until they are ready.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -10,8 +10,17 @@ use crate::shutdown::SHUTTING_DOWN;
 /// The reasons why the process is not ready; ready without any.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    reasons: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    reasons: Arc<Mutex<BTreeMap<Arc<str>, Hold>>>,
     ready: watch::Sender<bool>,
+}
+
+/// How long a reason holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// Until the time allowed for the start is over, at most.
+    ForTheStart,
+    /// Until it is gone.
+    Always,
 }
 
 /// Holds readiness back until it is dropped or released.
@@ -34,8 +43,19 @@ impl Readiness {
     /// Holds readiness back for `reason`, which is shown in `/readyz`.
     #[must_use]
     pub fn hold(&self, reason: impl Into<Arc<str>>) -> Latch {
-        let reason = reason.into();
-        self.change(|reasons| reasons.insert(Arc::clone(&reason)));
+        self.hold_for(reason.into(), Hold::ForTheStart)
+    }
+
+    /// Holds readiness back for `reason` until that is gone, however long it takes.
+    #[must_use]
+    pub fn insist(&self, reason: impl Into<Arc<str>>) -> Latch {
+        self.hold_for(reason.into(), Hold::Always)
+    }
+
+    fn hold_for(&self, reason: Arc<str>, hold: Hold) -> Latch {
+        self.change(|reasons| {
+            reasons.insert(Arc::clone(&reason), hold);
+        });
         Latch {
             readiness: self.clone(),
             reason,
@@ -45,14 +65,13 @@ impl Readiness {
     /// Stops waiting for what holds it back now: the time allowed for the start is over.
     pub fn waive(&self) {
         self.change(|reasons| {
-            reasons.retain(|reason| {
-                let stays = **reason == *SHUTTING_DOWN;
+            reasons.retain(|reason, hold| {
+                let stays = *hold == Hold::Always || **reason == *SHUTTING_DOWN;
                 if !stays {
                     tracing::warn!(%reason, "not tried in time; ready without it");
                 }
                 stays
             });
-            true
         });
     }
 
@@ -62,7 +81,7 @@ impl Readiness {
         self.reasons
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .iter()
+            .keys()
             .cloned()
             .collect()
     }
@@ -73,7 +92,7 @@ impl Readiness {
         self.ready.subscribe()
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<Arc<str>>) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<Arc<str>, Hold>)) {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut reasons);
         let ready = reasons.is_empty();
@@ -90,8 +109,9 @@ impl Default for Readiness {
 
 impl Drop for Latch {
     fn drop(&mut self) {
-        self.readiness
-            .change(|reasons| reasons.remove(&self.reason));
+        self.readiness.change(|reasons| {
+            reasons.remove(&self.reason);
+        });
     }
 }
 
@@ -109,5 +129,15 @@ mod tests {
         assert!(!*watch.borrow());
         drop(catalog);
         assert!(*watch.borrow() && readiness.reasons().is_empty());
+    }
+
+    #[test]
+    fn what_is_insisted_on_is_not_waived() {
+        let readiness = Readiness::new();
+        let (_keys, revoked) = (readiness.hold("keys"), readiness.insist("revoked"));
+        readiness.waive();
+        assert_eq!(readiness.reasons(), [Arc::from("revoked")]);
+        drop(revoked);
+        assert!(readiness.reasons().is_empty());
     }
 }

@@ -29,6 +29,7 @@ pub struct Snapshot {
     catalog: Catalog,
     apis: Vec<PreparedApi>,
     owned: OwnedHeaders,
+    authenticators: Authenticators,
     providers: Providers,
 }
 
@@ -100,6 +101,7 @@ impl Snapshot {
             owned: OwnedHeaders::of(&catalog),
             apis,
             catalog,
+            authenticators: authenticators.clone(),
             providers: providers.clone(),
         }
     }
@@ -114,6 +116,12 @@ impl Snapshot {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The authenticator called `name`, whether or not an Api names it.
+    #[must_use]
+    pub fn authenticator(&self, name: &str) -> Option<&Arc<Authenticator>> {
+        self.authenticators.get(name)
     }
 
     /// The providers.

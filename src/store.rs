@@ -1,5 +1,5 @@
-//! The embedded store: one SQLite file that holds what the admin API writes, FIWARE's endpoints and
-//! credentials.
+//! The embedded store: one SQLite file that holds what the admin API writes: FIWARE's endpoints and
+//! credentials, and what is revoked.
 //!
 //! Not for the request path's own state, and not for several processes: a lock beside the file is
 //! held as long as the store is open. Everything is kept in memory too, so that reading never
@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod error;
 mod file;
 pub mod material;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::authentication::revocation::entry::{Entry, EntryId};
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
 use crate::config::value::SecretSource;
@@ -96,6 +98,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     file: Mutex<Option<StoreFile>>,
     contents: ArcSwap<Contents>,
+    /// What was revoked when the file was read, until it is asked for.
+    revoked: Mutex<Vec<Entry>>,
 }
 
 impl Store {
@@ -104,8 +108,8 @@ impl Store {
     /// # Errors
     /// Where it cannot be had, is damaged, or is encrypted with another key.
     pub fn open(config: &StoreConfig, reader: &mut Reader) -> Result<Self, StoreError> {
-        let (file, contents) = StoreFile::open(config, reader)?;
-        Ok(Self::with(Some(file), contents))
+        let (file, contents, revoked) = StoreFile::open(config, reader)?;
+        Ok(Self::with(Some(file), contents, revoked))
     }
 
     /// Reads what the store holds now, for commands that look beside a server which may be using it.
@@ -114,13 +118,15 @@ impl Store {
     /// # Errors
     /// Like [`Store::open`]; it cannot be written.
     pub fn read(config: &StoreConfig, reader: &mut Reader) -> Result<Self, StoreError> {
-        Ok(Self::with(None, StoreFile::read(config, reader)?))
+        let (contents, revoked) = StoreFile::read(config, reader)?;
+        Ok(Self::with(None, contents, revoked))
     }
 
-    fn with(file: Option<StoreFile>, contents: Contents) -> Self {
+    fn with(file: Option<StoreFile>, contents: Contents, revoked: Vec<Entry>) -> Self {
         Self(Arc::new(Inner {
             file: Mutex::new(file),
             contents: ArcSwap::from_pointee(contents),
+            revoked: Mutex::new(revoked),
         }))
     }
 
@@ -240,6 +246,35 @@ impl Store {
     /// Where it cannot be written.
     pub fn remove_credential(&self, client_id: &str) -> Result<Written, StoreError> {
         self.write(|file, now| file.write(now, |write| credential::delete(write, client_id)))
+    }
+
+    /// What was revoked when the file was opened; none when it is asked for again.
+    #[must_use]
+    pub fn take_revocations(&self) -> Vec<Entry> {
+        let revoked = self.0.revoked.lock();
+        std::mem::take(&mut *revoked.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps that something is revoked. Writes the file.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn put_revocation(&self, entry: &Entry) -> Result<(), StoreError> {
+        let mut file = self.file_locked();
+        file.as_mut()
+            .ok_or(StoreError::ReadOnly)?
+            .put_revocation(entry)
+    }
+
+    /// Forgets that these were revoked. Writes the file.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn remove_revocations(&self, ids: &[EntryId]) -> Result<(), StoreError> {
+        let mut file = self.file_locked();
+        file.as_mut()
+            .ok_or(StoreError::ReadOnly)?
+            .remove_revocations(ids)
     }
 
     /// Writes, and lets everybody read what is there then.

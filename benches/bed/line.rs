@@ -11,8 +11,10 @@ use tempfile::TempDir;
 
 use portcullis::app::{install_cryptography, load_catalog};
 use portcullis::authentication::config::Lasting;
+use portcullis::authentication::revocation::Revocations;
 use portcullis::authentication::verified_tokens::VerifiedTokens;
 use portcullis::authorization::Authorization;
+use portcullis::authorization::quota::Quota;
 use portcullis::catalog::model::Direction;
 use portcullis::check::answer::Answer;
 use portcullis::check::codec::Outgoing;
@@ -35,6 +37,7 @@ const RULES: ListenerRules = ListenerRules {
     direction: Direction::Inbound,
     unmatched: Unmatched::Deny,
     no_http: NoHttpRule::Deny,
+    trust_xfcc: false,
 };
 
 /// What all threads share.
@@ -70,12 +73,17 @@ impl Line {
         };
         let (_, snapshot) = load_catalog(loaded, lasting).expect("a good catalog");
         let metrics = Metrics::new(clock.now());
+        let quota = Quota::offline(metrics.clone());
         // the queue of a log that nobody writes: what it is told of is dropped and counted
         let log = DecisionLogConfig::default();
         let (recorder, _) = Recorder::build(&log, metrics, clock.clone()).expect("a log");
         let decision_header = HeaderName::parse("x-decision-id").expect("a name");
         Self {
-            checker: Checker::new(Authorization::new(clock), Some(decision_header), recorder),
+            checker: Checker::new(
+                Authorization::new(clock, Revocations::new(0), quota),
+                Some(decision_header),
+                recorder,
+            ),
             snapshots: SnapshotReader::new(snapshot),
             listener: "inbound".into(),
             issuer,

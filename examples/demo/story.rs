@@ -57,7 +57,12 @@ impl Step {
     }
 
     fn with_token(title: &'static str, sent: &'static str, token: &Token) -> Self {
-        Self::new(title, sent).header("authorization", &format!("Bearer {}", token.sign()))
+        Self::with_bearer(title, sent, &token.sign())
+    }
+
+    /// A bearer token.
+    pub(crate) fn with_bearer(title: &'static str, sent: &'static str, token: &str) -> Self {
+        Self::new(title, sent).header("authorization", &format!("Bearer {token}"))
     }
 
     fn method(mut self, method: &'static str) -> Self {
@@ -70,7 +75,8 @@ impl Step {
         self
     }
 
-    fn for_user(mut self, user: &'static str) -> Self {
+    /// The same request, whose upstream is told this user.
+    pub(crate) fn for_user(mut self, user: &'static str) -> Self {
         self.outcome = Outcome::Allowed { user: Some(user) };
         self
     }

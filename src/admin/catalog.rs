@@ -13,14 +13,14 @@ use crate::admin::view;
 use crate::catalog::model::{ApiId, ApplicationId};
 
 /// The most that one answer lists.
-const MAX_PAGE: usize = 1000;
+pub(super) const MAX_PAGE: usize = 1000;
 
 /// Which part of a list is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Page {
-    offset: usize,
-    limit: usize,
+    pub(super) offset: usize,
+    pub(super) limit: usize,
 }
 
 impl Default for Page {
@@ -139,7 +139,7 @@ pub(super) async fn blocks(
     ))
 }
 
-fn no_page() -> AdminProblem {
+pub(super) fn no_page() -> AdminProblem {
     AdminProblem::new(
         StatusCode::BAD_REQUEST,
         "a list takes `offset` and `limit`, which are numbers",

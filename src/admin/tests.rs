@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -11,6 +12,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::admin::access::AdminToken;
 use crate::authentication::api_key::KeyDigest;
+use crate::authentication::revocation::Revocations;
+use crate::authentication::revocation::keeper::{Keeper, KeeperParts};
 use crate::catalog::model::limit::{
     Limit, LimitKey, OnExceed, Plan, Rule, Window, WindowAlignment,
 };
@@ -21,6 +24,8 @@ use crate::catalog::model::{
     UnmatchedOperation, UpstreamRules,
 };
 use crate::catalog::{Catalog, Contents};
+use crate::clock::Clock;
+use crate::config::value::HumanDuration;
 use crate::header::HeaderName;
 use crate::listener::address::ListenAddress;
 use crate::secret::Secret;
@@ -153,6 +158,18 @@ fn state() -> AdminState {
         catalog_status: told(json!({ "sources": [{ "name": "main" }] })),
         problems: told(json!(["apis.yaml:7: title: is empty"])),
         key_sets: told(json!([{ "issuer": "https://idp.example" }])),
+        revocations: RevocationState {
+            keeper: Keeper::new(KeeperParts {
+                revocations: Revocations::new(10),
+                shared: None,
+                store: None,
+                keep: HumanDuration(Duration::from_secs(3600)),
+                clock: Clock::at(1_800_000_000),
+                tasks: Tasks::new(),
+                metrics: Metrics::new(jiff::Timestamp::UNIX_EPOCH),
+            }),
+            sources: told(json!([])),
+        },
         log_level,
         nudge_reload: Arc::default(),
     }

@@ -14,6 +14,8 @@ use crate::authentication::proof::Confirmation;
 use crate::authentication::verified_tokens::Times;
 use crate::check::decision::Reason;
 
+/// The event that a logout token tells of (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+pub(super) const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// The longest text of a claim that names someone, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
 /// The greatest NumericDate (RFC 7519 section 2), exact in every reader of JSON.
@@ -173,6 +175,14 @@ impl ClaimRules {
                 None | Some(Value::Null) => return Err(required.wrong("missing")),
                 Some(_) => {}
             }
+        }
+        // OpenID Connect Back-Channel Logout 1.0 section 4: one that may have any type, and is for us
+        if claims
+            .get("events")
+            .and_then(|events| events.get(LOGOUT_EVENT))
+            .is_some()
+        {
+            return Err(ClaimError::Claim("events".into(), "that of a logout token"));
         }
         let confirmation = Confirmation::read(&claims)?;
         let mut client_id = first_text(&self.client_id, &claims)?;

@@ -8,6 +8,7 @@
 mod build;
 mod check;
 pub mod config;
+pub mod logout;
 
 use std::fmt;
 use std::sync::Arc;
@@ -179,12 +180,14 @@ impl JwtAuthenticator {
         }
     }
 
-    async fn verify(
+    /// The keys by one of which the signature of `token` holds.
+    async fn signed(
         &self,
-        token: UnverifiedToken<'_>,
+        token: &UnverifiedToken<'_>,
+        types: &TokenTypes,
         source: PeerAddress,
-    ) -> Result<Arc<Identity>, JwtError> {
-        let header = token.header(&self.types).map_err(JwtError::Header)?;
+    ) -> Result<Arc<KeySet>, JwtError> {
+        let header = token.header(types).map_err(JwtError::Header)?;
         // RFC 8725 section 3.1: what the configuration allows, and what the key is for
         let algorithm = header.unverified_algorithm;
         if !self.algorithms.contains(&algorithm) {
@@ -209,6 +212,15 @@ impl JwtAuthenticator {
             self.failures.take(source, now);
             return Err(JwtError::Signature);
         }
+        Ok(keys)
+    }
+
+    async fn verify(
+        &self,
+        token: UnverifiedToken<'_>,
+        source: PeerAddress,
+    ) -> Result<Arc<Identity>, JwtError> {
+        let keys = self.signed(&token, &self.types, source).await?;
         let (text, claims) = (token.text, token.unverified_claims);
         let times = Times::read(&claims)?;
         let timely = self.rules.judge_times(times, self.clock.unix_seconds());

@@ -123,7 +123,8 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
     let Ok(Routed::To(route)) = route(snapshot, &request, &rules) else {
         panic!("a route");
     };
-    match authenticate(&route, &request, std::time::Instant::now).await {
+    let revoked = Revocations::new(0);
+    match authenticate(&route, &request, &revoked, std::time::Instant::now).await {
         Ok(Caller::Verified(principal)) => Ok(principal.authenticator().into()),
         Err(Stop::Deny(denial)) => Err(denial.reason().name()),
         Err(Stop::Fail(fault)) => Err(fault.reason().name()),

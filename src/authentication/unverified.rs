@@ -15,6 +15,8 @@ use crate::json;
 const MAX_HEADER_BYTES: usize = 2 * 1024;
 /// The `typ` that a token may have where the configuration does not say.
 const DEFAULT_TYPES: [&str; 2] = ["jwt", "at+jwt"];
+/// The `typ` that a logout token may have.
+const LOGOUT_TYPES: [&str; 2] = ["jwt", "logout+jwt"];
 
 /// A token in compact form, decoded and not verified.
 pub(super) struct UnverifiedToken<'t> {
@@ -38,6 +40,8 @@ pub(super) struct UnverifiedHeader<'t> {
 pub(super) enum TokenTypes {
     /// Absent, `JWT` or `at+jwt`.
     Default,
+    /// Absent, `JWT` or `logout+jwt`.
+    Logout,
     /// One of these, in lower case and without `application/`.
     Listed(Vec<Box<str>>),
 }
@@ -133,7 +137,8 @@ impl TokenTypes {
 
     fn allow(&self, typ: Option<&str>) -> bool {
         match (self, typ) {
-            (Self::Default, None) => true,
+            (Self::Default | Self::Logout, None) => true,
+            (Self::Logout, Some(typ)) => LOGOUT_TYPES.contains(&typ),
             (Self::Default, Some(typ)) => DEFAULT_TYPES.contains(&typ),
             (Self::Listed(_), None) => false,
             (Self::Listed(types), Some(typ)) => types.iter().any(|listed| **listed == *typ),

@@ -14,7 +14,7 @@ mod parts;
 mod revision;
 mod state;
 mod status;
-mod watch;
+pub(crate) mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,13 +49,13 @@ pub type BuildConfigured =
 
 /// What is published was read twice, this far apart, and was the same: a file that is being written
 /// in place, or a folder half way through a swap, is not what anybody meant.
-const DEBOUNCE: Duration = Duration::from_millis(300);
+pub(crate) const DEBOUNCE: Duration = Duration::from_millis(300);
 
 /// How often files may have changed between two looks before a run gives up, to be tried again.
 const MAX_LOOKS: usize = 100;
 
 /// How often files are looked at although no event came.
-const SCHEDULE: Schedule = Schedule {
+pub(crate) const SCHEDULE: Schedule = Schedule {
     interval: Duration::from_secs(60),
     timeout: Duration::from_secs(300),
     retry: Duration::from_secs(5),

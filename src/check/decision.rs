@@ -240,6 +240,8 @@ pub enum Reason {
     TokenNotYetValid,
     /// The token's `exp` has passed; said only after the signature held.
     TokenExpired,
+    /// The credential holds, and is revoked.
+    TokenRevoked,
     /// The issuer says that the token is not active: it has ended, was revoked, or never was.
     TokenInactive,
     /// The token is bound to a key or certificate, and what the caller shows beside it does not hold.
@@ -317,7 +319,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestMalformed,
         Self::ApiNotFound,
         Self::OperationNotFound,
@@ -329,6 +331,7 @@ impl Reason {
         Self::KeyUnknown,
         Self::TokenNotYetValid,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::TokenInactive,
         Self::ProofInvalid,
         Self::ApplicationUnknown,
@@ -377,6 +380,7 @@ impl Reason {
                 title: "The token has expired",
                 ..unauthenticated("token_expired")
             },
+            Self::TokenRevoked => unauthenticated("token_revoked"),
             Self::TokenInactive => unauthenticated("token_inactive"),
             Self::ProofInvalid => unauthenticated("proof_invalid"),
             Self::ApplicationUnknown => access_denied("application_unknown"),

@@ -201,6 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_a_stage_is_an_internal_fault_and_no_allow() {
+        use crate::authentication::revocation::Revocations;
         use crate::authorization::Authorization;
         use crate::clock::Clock;
         use crate::telemetry::metrics::Metrics;
@@ -210,7 +211,11 @@ mod tests {
         let (recorder, mut collected) = Recorder::collecting(metrics.clone(), Clock::at(0));
         let quota = crate::authorization::quota::Quota::offline(metrics);
         let shared = Shared {
-            checker: Checker::new(Authorization::new(Clock::at(0), quota), None, recorder),
+            checker: Checker::new(
+                Authorization::new(Clock::at(0), Revocations::new(0), quota),
+                None,
+                recorder,
+            ),
             snapshots: SnapshotReader::new(crate::snapshot::Snapshot::new(
                 crate::snapshot::Revision::new(&[0]),
                 crate::catalog::Catalog::new(crate::catalog::Contents::default()),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::app::{install_cryptography, load_catalog};
+use crate::app::{install_cryptography, load_catalog, load_revocations};
 use crate::authentication::config::Lasting;
 use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
@@ -84,6 +84,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let decision_header = loaded.config.checks.decision_header();
+    let revocations = load_revocations(&loaded, &clock)?;
     let snapshot = runtime.block_on(async {
         let mut lasting = Lasting::offline(clock.clone());
         if args.online {
@@ -97,7 +98,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     })?;
     let metrics = Metrics::new(clock.now());
     let (recorder, mut collected) = Recorder::collecting(metrics.clone(), clock.clone());
-    let authorization = Authorization::new(clock, Quota::offline(metrics));
+    let authorization = Authorization::new(clock, revocations, Quota::offline(metrics));
     let checker = Checker::new(authorization, decision_header, recorder);
     let asking = Asking {
         listener,
@@ -150,7 +151,10 @@ fn listener(config: &Config, name: Option<&str>) -> anyhow::Result<(Arc<str>, Li
         .iter()
         .filter_map(|(name, listener)| match listener {
             ListenerConfig::Check(listener) => Some((name, listener.rules())),
-            ListenerConfig::Admin(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => None,
+            ListenerConfig::Admin(_)
+            | ListenerConfig::Observe(_)
+            | ListenerConfig::Jwks(_)
+            | ListenerConfig::Logout(_) => None,
         });
     let mut checks: Vec<_> = checks.collect();
     checks.sort_by_key(|(_, rules)| *rules != PLAIN);

@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::transport::server::Connected;
 
+use crate::check::request::PeerAddress;
 use crate::telemetry::metrics::{Metrics, Refusal};
 
 /// How long a connection may take to say something.
@@ -120,6 +121,19 @@ impl Connection {
             gone: 0,
             watch: Some(watch),
             _place: place,
+        }
+    }
+}
+
+impl Connection {
+    /// The address of its far end.
+    pub(super) fn peer(&self) -> PeerAddress {
+        match &self.stream {
+            Stream::Tcp(stream) => {
+                let address = stream.peer_addr();
+                address.map_or(PeerAddress::Other, |peer| PeerAddress::Ip(peer.ip()))
+            }
+            Stream::Unix(_) => PeerAddress::Other,
         }
     }
 }

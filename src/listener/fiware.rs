@@ -52,7 +52,10 @@ fn apis(config: &Config) -> impl Iterator<Item = (&str, &FiwareConfig)> {
         .iter()
         .filter_map(|(name, listener)| match listener {
             ListenerConfig::Admin(admin) => Some((name.as_str(), admin.fiware.as_ref()?)),
-            ListenerConfig::Check(_) | ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) => None,
+            ListenerConfig::Check(_)
+            | ListenerConfig::Observe(_)
+            | ListenerConfig::Jwks(_)
+            | ListenerConfig::Logout(_) => None,
         })
 }
 

@@ -4,8 +4,10 @@ use std::io;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 
+use crate::check::request::PeerAddress;
 use crate::listener::accept::{AcceptLimits, Incoming};
 use crate::listener::address::ListenAddress;
 use crate::listener::connection::{Connection, Patience};
@@ -26,9 +28,20 @@ pub fn accept_limits() -> AcceptLimits {
 pub async fn serve(incoming: Incoming, router: Router) -> anyhow::Result<()> {
     let name = incoming.name().clone();
     tracing::info!(listener = %name, address = %incoming.address(), "answers HTTP");
-    axum::serve(incoming, router)
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(incoming, service)
         .await
         .with_context(|| format!("listener `{name}` failed"))
+}
+
+/// The far end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub PeerAddress);
+
+impl Connected<IncomingStream<'_, Incoming>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Incoming>) -> Self {
+        Self(stream.io().peer())
+    }
 }
 
 impl Listener for Incoming {

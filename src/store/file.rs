@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
+use crate::authentication::revocation::entry::{Entry, EntryId};
 use crate::config::reader::Reader;
 use crate::config::value::SecretSource;
 use crate::secret::Secret;
 use crate::store::encryption::{MIN_SECRET_BYTES, Place, Seal};
 use crate::store::error::StoreError;
-use crate::store::{Contents, StoreConfig, Written, credential, endpoint};
+use crate::store::{Contents, StoreConfig, Written, credential, endpoint, revocation};
 
 /// Says that a SQLite file is a store of ours: `ptcs`.
 const APPLICATION_ID: i64 = 0x7074_6373;
 /// The version of the schema.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// The version that has nothing of what is revoked.
+const WITHOUT_REVOCATIONS: i64 = 1;
 const SCHEMA: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE endpoint (
@@ -66,7 +69,7 @@ impl StoreFile {
     pub(super) fn open(
         config: &StoreConfig,
         reader: &mut Reader,
-    ) -> Result<(Self, Contents), StoreError> {
+    ) -> Result<(Self, Contents, Vec<Entry>), StoreError> {
         let path = reader.resolve(&config.path);
         let secret = secret(config.encryption_key.as_ref(), reader)?;
         let lock = lock(&path)?;
@@ -81,9 +84,7 @@ impl StoreFile {
             return Err(StoreError::ReadOnly);
         }
         let is_new = is_new(&connection)?;
-        if !is_new {
-            check(&connection)?;
-        }
+        let version = if is_new { 0 } else { check(&connection)? };
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // what was answered with success is on the disk
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -92,6 +93,9 @@ impl StoreFile {
         if is_new {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        if version < VERSION {
+            transaction.execute_batch(revocation::SCHEMA)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         let seal = match secret {
@@ -99,17 +103,21 @@ impl StoreFile {
             None => None,
         };
         let contents = contents(&transaction, seal.as_ref(), &Contents::default())?;
+        let revoked = revocation::all(&transaction)?;
         transaction.commit()?;
         let file = Self {
             connection,
             seal,
             _lock: lock,
         };
-        Ok((file, contents))
+        Ok((file, contents, revoked))
     }
 
     /// What the file holds, for those who only look.
-    pub(super) fn read(config: &StoreConfig, reader: &mut Reader) -> Result<Contents, StoreError> {
+    pub(super) fn read(
+        config: &StoreConfig,
+        reader: &mut Reader,
+    ) -> Result<(Contents, Vec<Entry>), StoreError> {
         let path = reader.resolve(&config.path);
         let secret = secret(config.encryption_key.as_ref(), reader)?;
         if !path.exists() {
@@ -119,7 +127,7 @@ impl StoreFile {
             if folder.is_some_and(|folder| !folder.is_dir()) {
                 return Err(StoreError::Unopened("its folder does not exist".to_owned()));
             }
-            return Ok(Contents::default());
+            return Ok(<_>::default());
         }
         let connection = Connection::open_with_flags(
             &path,
@@ -127,14 +135,30 @@ impl StoreFile {
         )?;
         connection.busy_timeout(BUSY)?;
         if is_new(&connection)? {
-            return Ok(Contents::default());
+            return Ok(<_>::default());
         }
-        check(&connection)?;
+        let version = check(&connection)?;
         let seal = match secret {
             Some(secret) => read_seal(&connection, &secret)?,
             None => None,
         };
-        contents(&connection, seal.as_ref(), &Contents::default())
+        let revoked = if version > WITHOUT_REVOCATIONS {
+            revocation::all(&connection)?
+        } else {
+            Vec::new()
+        };
+        let contents = contents(&connection, seal.as_ref(), &Contents::default())?;
+        Ok((contents, revoked))
+    }
+
+    /// Keeps that something is revoked.
+    pub(super) fn put_revocation(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        revocation::put(&self.connection, entry)
+    }
+
+    /// Forgets that these were revoked.
+    pub(super) fn remove_revocations(&mut self, ids: &[EntryId]) -> Result<(), StoreError> {
+        revocation::remove(&mut self.connection, ids)
     }
 
     /// Writes whole or not at all; gives what is there then.
@@ -237,22 +261,23 @@ fn is_new(connection: &Connection) -> Result<bool, StoreError> {
     Ok(tables == 0)
 }
 
-/// That it is a store, of this version, and whole.
-fn check(connection: &Connection) -> Result<(), StoreError> {
+/// That it is a store, of a version that we know, and whole; gives the version.
+fn check(connection: &Connection) -> Result<i64, StoreError> {
     let number = |name: &str| -> Result<i64, StoreError> {
         Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
     };
     if number("application_id")? != APPLICATION_ID {
         return Err(StoreError::Foreign);
     }
-    match number("user_version")? {
-        VERSION => {}
+    let version = number("user_version")?;
+    match version {
+        VERSION | WITHOUT_REVOCATIONS => {}
         newer if newer > VERSION => return Err(StoreError::Newer(newer)),
         other => return Err(StoreError::Damaged(format!("schema {other}"))),
     }
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found == "ok" {
-        Ok(())
+        Ok(version)
     } else {
         Err(StoreError::Damaged(found))
     }

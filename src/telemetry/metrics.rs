@@ -24,7 +24,7 @@ use crate::catalog::model::limit::Limit;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, LimitLabels,
+    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, KindLabels, LimitLabels,
     ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
     ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
@@ -60,6 +60,9 @@ struct Inner {
     keys: Family<IssuerLabels, Gauge>,
     verified_tokens: Gauge,
     verified_tokens_bytes: Gauge,
+    revocations: Family<KindLabels, Gauge>,
+    revocations_refused: Counter,
+    revocation_age: Family<SourceLabels, FloatGauge>,
     provider_tokens: Family<OutcomeLabels, ShardedCounter>,
     provider_fetches: Family<FetchLabels, Counter>,
     provider_paused: Family<ProviderLabels, Gauge>,
@@ -245,6 +248,31 @@ impl Metrics {
         self.inner.verified_tokens_bytes.set(bytes);
     }
 
+    /// Tells how many entries of each kind are revoked.
+    pub fn set_revocations(&self, counts: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (kind, count) in counts {
+            let labels = KindLabels { kind };
+            self.inner
+                .revocations
+                .get_or_create(&labels)
+                .set(whole(count));
+        }
+    }
+
+    /// Counts an entry for which there was no room.
+    pub fn revocation_refused(&self) {
+        self.inner.revocations_refused.inc();
+    }
+
+    /// Tells how old what is known of a source of revocations is.
+    pub fn set_revocation_age(&self, source: &Arc<str>, age: Duration) {
+        let source = Arc::clone(source);
+        self.inner
+            .revocation_age
+            .get_or_create(&SourceLabels { source })
+            .set(age.as_secs_f64());
+    }
+
     /// Counts needs for a provider's token that were met in one way.
     #[must_use]
     pub fn provider_tokens(&self, provider: &Arc<str>, outcome: &'static str) -> ShardedCounter {
@@ -397,6 +425,10 @@ impl Inner {
             verified_tokens: declare.metric(declaration::VERIFIED_TOKENS, Gauge::default()),
             verified_tokens_bytes: declare
                 .metric(declaration::VERIFIED_TOKENS_BYTES, Gauge::default()),
+            revocations: declare.metric(declaration::REVOCATIONS, Family::default()),
+            revocations_refused: declare
+                .metric(declaration::REVOCATIONS_REFUSED, Counter::default()),
+            revocation_age: declare.metric(declaration::REVOCATION_AGE, Family::default()),
             provider_tokens: declare.metric(declaration::PROVIDER_TOKENS, Family::default()),
             provider_fetches: declare.metric(declaration::PROVIDER_FETCHES, Family::default()),
             provider_paused: declare.metric(declaration::PROVIDER_PAUSED, Family::default()),

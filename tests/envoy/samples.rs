@@ -13,6 +13,7 @@ use crate::support::envoy::{Envoy, EnvoyBuilder, validate};
 use crate::support::issuer::Issuer;
 use crate::support::portcullis::{Portcullis, PortcullisBuilder};
 use crate::support::providers::Providers;
+use crate::support::redis::RedisServer;
 use crate::support::signing::Algorithm;
 use crate::support::upstream::Upstream;
 
@@ -237,4 +238,48 @@ fn the_image_is_built_with_the_pinned_toolchain() {
         "the image is not built with {channel}"
     );
     assert!(dockerfile.contains("USER 65532"), "the image runs as root");
+}
+
+/// The sample as it is, three times over one real Redis, behind one Envoy that asks them in turn.
+#[test]
+fn three_replicas_count_together() {
+    let redis = RedisServer::start();
+    let url = format!("redis://{}/0", redis.address());
+    let replica = || {
+        let sample = sample("replicas", &["INBOUND", "ADMIN", "OBSERVE"]);
+        sample
+            .environment("PORTCULLIS__QUOTA__STORE__URL", &url)
+            .start()
+    };
+    let replicas = [replica(), replica(), replica()];
+    let upstream = Upstream::start();
+    let [first, second, third] = replicas.each_ref().map(Portcullis::check_address);
+    let envoy = EnvoyBuilder::new(first, upstream.address())
+        .replica(second)
+        .replica(third)
+        .start();
+    let statuses: Vec<u16> = (0..30)
+        .map(|_| envoy.get("any.example", "/", &[]).status)
+        .collect();
+    let allowed = statuses.iter().filter(|status| **status == 200).count();
+    // ten in a minute, and ten more where a minute ends meanwhile
+    assert!((10..=20).contains(&allowed), "{statuses:?}");
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 429).count(),
+        30 - allowed
+    );
+    let asked = replicas
+        .iter()
+        .filter(|replica| replica.metrics().contains("portcullis_checks_total{"));
+    assert!(asked.count() >= 2, "one replica was asked alone");
+    let left = replicas.each_ref().map(|replica| {
+        let counters = replica
+            .admin("/v1/quotas?application=anybody&api=echo")
+            .json();
+        counters["counters"][0]["remaining"].clone()
+    });
+    assert!(
+        left.iter().all(|one| one.is_u64() && *one == left[0]),
+        "{left:?}"
+    );
 }

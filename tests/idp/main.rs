@@ -20,6 +20,7 @@ use support::portcullis::PortcullisBuilder;
 #[path = "../support.rs"]
 mod support;
 
+mod logout;
 mod opaque;
 mod providers;
 mod tokens;

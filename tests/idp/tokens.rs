@@ -29,7 +29,7 @@ fn gate(name: &str) -> (Realm<'static>, Portcullis) {
     (realm, server)
 }
 
-fn catalog(issuer: &str) -> String {
+pub(crate) fn catalog(issuer: &str) -> String {
     format!(
         r#"
 apiVersion: portcullis.dev/v1alpha1
@@ -54,7 +54,7 @@ spec:
     )
 }
 
-async fn get_order(server: &Portcullis, token: &str) -> CheckResponse {
+pub(crate) async fn get_order(server: &Portcullis, token: &str) -> CheckResponse {
     let client = CheckClient::new(server.check_address());
     let check = CheckBuilder::new("GET", "api.example", "/orders/7").bearer(token);
     client.check(check).await

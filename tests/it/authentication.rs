@@ -8,3 +8,4 @@ mod issuers;
 mod jwt;
 mod key_sets;
 mod proof;
+pub(crate) mod revocation;

@@ -418,17 +418,36 @@ fn a_short_key_without_a_pepper_is_warned_about() {
 
 #[test]
 fn check_config_tells_what_the_catalog_warns_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/httpbin");
+    let config = folder.path().join("portcullis.yaml");
+    std::fs::copy(
+        format!("{sample}/issuer.pem"),
+        folder.path().join("issuer.pem"),
+    )
+    .unwrap();
+    std::fs::copy(format!("{sample}/portcullis.yaml"), &config).unwrap();
+    std::fs::create_dir(folder.path().join("catalog")).unwrap();
+    let nobody = "kind: Api\nmetadata: { name: a }\nspec: { title: a, version: '1', hosts: [a.example], authenticators: [anonymous], unmatchedOperation: allow }\n";
+    std::fs::write(folder.path().join("catalog/api.yaml"), nobody).unwrap();
+    let config = config.to_str().unwrap();
+    let told = text(&run(&["check-config", "--config", config], "").stdout);
+    assert!(
+        told.contains("warning: ") && told.contains("every request will be denied"),
+        "{told}"
+    );
+    assert!(told.contains("good: 1 api,"), "{told}");
+}
+
+#[test]
+fn the_httpbin_sample_is_good_and_warns_of_nothing() {
     let config = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/deploy/samples/httpbin/portcullis.yaml"
     );
     let told = text(&run(&["check-config", "--config", config], "").stdout);
     assert!(
-        told.contains("warning: ") && told.contains("not enforced yet"),
-        "{told}"
-    );
-    assert!(
-        told.contains("good: 1 api, 1 application, 1 plan;"),
+        told.starts_with("good: 1 api, 1 application, 1 plan;"),
         "{told}"
     );
 }
@@ -499,4 +518,37 @@ fn explain_asks_a_provider_where_it_may_and_never_tells_what_it_gave() {
             (&json!("x-key"), &redacted)
         ]
     );
+}
+
+#[test]
+fn explain_tells_that_a_token_is_revoked() {
+    let keys = SigningKeys::generate(1);
+    let folder = folder(&keys);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = std::fs::read_to_string(path("portcullis.yaml")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["revocation"] = json!({ "sources": [{ "type": "file", "path": "revoked.yaml" }] });
+    std::fs::write(path("portcullis.yaml"), config.to_string()).unwrap();
+    std::fs::write(
+        path("revoked.yaml"),
+        "- { kind: application, value: shop, before: 2020-01-01T00:00:00Z }\n",
+    )
+    .unwrap();
+    let config = path("portcullis.yaml");
+    let key = format!("x-api-key: {SHOP_KEY}");
+    let request = ["--host", "api.example", "--path", "/orders/7", "--header"];
+    let explained = run(
+        &[
+            &["explain", "--json", "--config", &config][..],
+            &request,
+            &[&key],
+        ]
+        .concat(),
+        "",
+    );
+    let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+    assert_eq!(explained["reason"], "token_revoked", "{explained}");
+    std::fs::write(path("revoked.yaml"), "").unwrap();
+    let explained = run(&["explain", "--config", &config], "");
+    assert!(!explained.status.success() && text(&explained.stderr).contains("revoked.yaml"));
 }

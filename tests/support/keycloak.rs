@@ -138,8 +138,46 @@ impl Realm<'_> {
             ("client_secret", secret),
         ];
         form.extend(fields);
-        let target = format!("/realms/{}/protocol/openid-connect/token", self.name);
-        access_token(&self.keycloak.post_form(&target, &form))
+        access_token(&self.keycloak.post_form(&self.token_target(), &form))
+    }
+
+    /// A token that the client `id` gets for a user, with the user's session in it.
+    ///
+    /// # Panics
+    /// Where Keycloak gives none.
+    pub(crate) fn user_token(&self, (id, secret): (&str, &str), user: (&str, &str)) -> String {
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", id),
+            ("client_secret", secret),
+            ("username", user.0),
+            ("password", user.1),
+            ("scope", "openid"),
+        ];
+        access_token(&self.keycloak.post_form(&self.token_target(), &form))
+    }
+
+    /// Ends every session of a user, as an administrator does.
+    ///
+    /// # Panics
+    /// Where there is no such user, or Keycloak refuses.
+    pub(crate) fn log_out(&self, user: &str) {
+        let (realm, address) = (&self.name, self.keycloak.address);
+        let token = format!("Bearer {}", self.keycloak.admin_token());
+        let headers = [("authorization", token.as_str())];
+        let target = format!("/admin/realms/{realm}/users?exact=true&username={user}");
+        let found = http::get(address, &address.to_string(), &target, &headers).json();
+        let id = found[0]["id"]
+            .as_str()
+            .expect("the user is there")
+            .to_owned();
+        let target = format!("/admin/realms/{realm}/users/{id}/logout");
+        let answer = http::post(address, &target, &headers, "");
+        assert_eq!(answer.status, 204, "POST {target}: {answer:?}");
+    }
+
+    fn token_target(&self) -> String {
+        format!("/realms/{}/protocol/openid-connect/token", self.name)
     }
 
     /// A token that the client `id` gets with a DPoP proof (RFC 9449 section 5), by its own credentials.

@@ -188,7 +188,8 @@ impl RedisServer {
     }
 }
 
-fn free_address() -> SocketAddr {
+/// An address that nobody listens at now.
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address")
 }

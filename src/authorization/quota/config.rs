@@ -145,6 +145,15 @@ impl Default for QuotaConfig {
 }
 
 impl QuotaConfig {
+    /// The Redis that counters are in.
+    #[must_use]
+    pub fn redis(&self) -> Option<&RedisConfig> {
+        match &self.store {
+            StoreConfig::Local => None,
+            StoreConfig::Redis(redis) => Some(redis),
+        }
+    }
+
     /// Finds what is wrong.
     pub fn check(&self, findings: &mut Findings) {
         if self.max_counters > 100_000_000 {

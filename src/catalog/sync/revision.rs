@@ -9,6 +9,7 @@ use crate::catalog::source::SourceDocuments;
 use crate::catalog::source::file::SourceFiles;
 use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::BuildConfigured;
+use crate::catalog::sync::watch::folder_of;
 use crate::config::Config;
 use crate::config::findings::Findings;
 use crate::config::load::Loaded;
@@ -42,18 +43,10 @@ impl Place {
     /// The folders in which a change may concern it.
     pub(super) fn watched(&self) -> Vec<PathBuf> {
         match self {
-            Self::Files(path) if path.is_dir() => vec![path.clone(), parent(path)],
-            Self::Files(path) => vec![parent(path)],
+            Self::Files(path) if path.is_dir() => vec![path.clone(), folder_of(path)],
+            Self::Files(path) => vec![folder_of(path)],
             Self::Memory(_) | Self::Store(_) => Vec::new(),
         }
-    }
-}
-
-/// The folder that `path` is in.
-pub(super) fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
     }
 }
 

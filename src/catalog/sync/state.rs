@@ -13,10 +13,11 @@ use crate::catalog::source::file::SourceFiles;
 use crate::catalog::source::store::StoreSource;
 use crate::catalog::sync::BuildConfigured;
 use crate::catalog::sync::parts::{Known, PartState, Published, Refusals};
-use crate::catalog::sync::revision::{Candidate, ConfiguredSet, Place, parent, read_digest};
+use crate::catalog::sync::revision::{Candidate, ConfiguredSet, Place, read_digest};
 use crate::catalog::sync::status::{
     CatalogStatus, ConfigurationStatus, ReloadOutcome, SourceStatus,
 };
+use crate::catalog::sync::watch::folder_of;
 use crate::config::load::{ConfigOrigin, Loaded};
 use crate::config::sources::SourceType;
 use crate::config::{Config, RELOADED_SECTIONS};
@@ -385,9 +386,9 @@ impl State {
     pub(super) fn watched_places(&self) -> BTreeSet<PathBuf> {
         let mut places = BTreeSet::new();
         if let ConfigOrigin::File { path, .. } = &self.started.origin {
-            places.insert(parent(path));
+            places.insert(folder_of(path));
         }
-        places.extend(self.configured.files.keys().map(|path| parent(path)));
+        places.extend(self.configured.files.keys().map(|path| folder_of(path)));
         places.extend(
             self.sources
                 .iter()

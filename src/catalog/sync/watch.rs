@@ -5,7 +5,7 @@
 //! which we do ourselves. How often that may lead to a look is not decided here.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode};
@@ -14,14 +14,14 @@ use tokio::sync::Notify;
 
 /// Watches folders, as far as the system lets us; what it misses, a poll finds.
 #[derive(Debug)]
-pub(super) struct FileWatcher {
+pub(crate) struct FileWatcher {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
 }
 
 impl FileWatcher {
     /// Notifies `nudge` of changes.
-    pub(super) fn new(nudge: Arc<Notify>) -> Self {
+    pub(crate) fn new(nudge: Arc<Notify>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.map_or(true, |event| is_change(&event)) {
                 nudge.notify_one();
@@ -39,7 +39,7 @@ impl FileWatcher {
     }
 
     /// Watches these folders and no others.
-    pub(super) fn watch(&mut self, folders: BTreeSet<PathBuf>) {
+    pub(crate) fn watch(&mut self, folders: BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
@@ -54,6 +54,14 @@ impl FileWatcher {
                 tracing::debug!(%error, folder = %folder.display(), "cannot be watched");
             }
         }
+    }
+}
+
+/// The folder that `path` is in.
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

@@ -27,6 +27,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tower::{Service as _, ServiceExt as _};
 
 use super::*;
+use crate::authentication::revocation::Revocations;
 use crate::authorization::Authorization;
 use crate::authorization::quota::Quota;
 use crate::catalog::{Catalog, Contents};
@@ -69,7 +70,11 @@ impl Fixture {
         let snapshot = Snapshot::new(Revision::new(&[]), empty, &Configured::default());
         let shared = Shared {
             checker: Checker::new(
-                Authorization::new(Clock::system(), Quota::offline(metrics.clone())),
+                Authorization::new(
+                    Clock::system(),
+                    Revocations::new(0),
+                    Quota::offline(metrics.clone()),
+                ),
                 None,
                 recorder.clone(),
             ),

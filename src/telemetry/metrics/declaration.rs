@@ -51,6 +51,12 @@ declarations! {
         "Tokens that are remembered, so that their signature is not verified again";
     VERIFIED_TOKENS_BYTES = "gauge" "portcullis_verified_tokens_bytes" [],
         "What they take, about; `checks.verifiedTokens` is the most";
+    REVOCATIONS = "gauge" "portcullis_revocations" ["kind"],
+        "Entries of what is revoked: `token`, `jti`, `subject`, `client`, `session`, `issuer` or `application`";
+    REVOCATIONS_REFUSED = "counter" "portcullis_revocations_refused_total" [],
+        "Entries that were refused because there are `revocation.maxEntries` already: what they are about is not revoked";
+    REVOCATION_AGE = "gauge" "portcullis_revocation_age_seconds" ["source"],
+        "Time since what is revoked was last known to be what the source holds; `source` is the path of a file, or `redis`";
     PROVIDER_TOKENS = "counter" "portcullis_provider_tokens_total" ["provider", "outcome"],
         "Needs of checks for a provider's token by how they were met: `hit`, `refreshed` (the first use of a token that was renewed ahead of its end), `waited`, `stale`, `absent` (the provider has nothing), `failed`";
     PROVIDER_FETCHES = "counter" "portcullis_provider_fetches_total" ["provider", "result"],

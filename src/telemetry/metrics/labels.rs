@@ -31,6 +31,8 @@ label_sets! {
     RevisionLabels { revision: Arc<str> }
     /// Of an issuer's keys.
     IssuerLabels { issuer: Arc<str> }
+    /// Of what is revoked.
+    KindLabels { kind: &'static str }
     /// Of a need for a provider's token.
     OutcomeLabels { provider: Arc<str>, outcome: &'static str }
     /// Of a request for a token.
