@@ -22,7 +22,7 @@ use crate::app::store::Stored;
 use crate::authentication::config::{BuildContext, Lasting, build_all};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::key_refresh::KeySources;
-use crate::authentication::proof::replay::ReplayStore;
+use crate::authentication::proof::replay::Replays;
 use crate::authentication::revocation::Revocations;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
@@ -162,7 +162,14 @@ fn lasting(config: &Config, around: Around<'_>, provider_tokens: &TokenCache) ->
             metrics.clone(),
         ),
         parties: Parties::default(),
-        replays: ReplayStore::default(),
+        replays: Replays::default(),
+    }
+}
+
+/// Logs what the configuration warns of.
+fn tell_warnings(loaded: &Loaded) {
+    for warning in loaded.warnings.iter() {
+        tracing::warn!(warning = %warning, "configuration");
     }
 }
 
@@ -172,11 +179,8 @@ impl App {
     /// # Errors
     /// Where the catalog is invalid or a port cannot be had.
     pub async fn start(loaded: Loaded, log_level: LogLevel, clock: Clock) -> anyhow::Result<Self> {
-        for warning in loaded.warnings.iter() {
-            tracing::warn!(warning = %warning, "configuration");
-        }
-        let config = loaded.config.clone();
-        let base = loaded.base();
+        tell_warnings(&loaded);
+        let (config, base) = (loaded.config.clone(), loaded.base());
         let (tasks, readiness) = (Tasks::new(), Readiness::new());
         // held until every key source has begun, each of which holds readiness itself from then on
         let starting = readiness.hold("starting");
@@ -188,12 +192,17 @@ impl App {
             metrics: &metrics,
         };
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
-        let lasting = lasting(&config, around, &provider_tokens);
+        let counters = config
+            .quota
+            .start(quota::settings(&loaded)?, &tasks, &metrics);
+        let lasting = Lasting {
+            replays: Replays::new(counters.redis().cloned()),
+            ..lasting(&config, around, &provider_tokens)
+        };
         let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());
         let verified_tokens = lasting.verified_tokens.clone();
         let store = store::open(&loaded, Store::open)?;
         let revoking = Revoking::start(&loaded, store.as_ref(), around)?;
-        let counters = quota::settings(&loaded)?;
         let (sync, first) = load_catalog_with(loaded, lasting, store.as_ref())?;
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;

@@ -27,6 +27,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::authentication::ANONYMOUS;
 use crate::authentication::config::{AuthenticatorConfig, check_all};
+use crate::authentication::proof::config::BindingConfig;
 use crate::authentication::revocation::config::RevocationConfig;
 use crate::authorization::quota::config::QuotaConfig;
 use crate::catalog::build::Known;
@@ -133,6 +134,7 @@ impl Config {
                 check_name(name, findings);
             }
             check_all(&self.authenticators, findings);
+            self.check_replays(findings);
         });
         findings.within("providers", |findings| {
             for name in self.providers.keys() {
@@ -158,6 +160,17 @@ impl Config {
         fiware::check(self, findings);
         findings.within("decisionLog", |findings| self.decision_log.check(findings));
         findings.within("telemetry", |findings| self.telemetry.check(findings));
+    }
+
+    /// Proofs can be remembered in Redis where there is one.
+    fn check_replays(&self, findings: &mut Findings) {
+        for (name, config) in &self.authenticators {
+            let needs = config.binding().is_some_and(BindingConfig::needs_redis);
+            if needs && !self.quota.is_in_redis() {
+                let path = format!("{name}.binding.dpop.replay");
+                findings.wrong(&path, "`redis` needs `quota.store` of type redis");
+            }
+        }
     }
 
     /// The directions that check listeners serve.

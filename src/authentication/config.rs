@@ -14,7 +14,8 @@ use crate::authentication::failures::FailureBudget;
 use crate::authentication::introspection::config::IntrospectionConfig;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
-use crate::authentication::proof::replay::ReplayStore;
+use crate::authentication::proof::config::BindingConfig;
+use crate::authentication::proof::replay::Replays;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authentication::{ANONYMOUS, Authenticator};
 use crate::clock::Clock;
@@ -93,7 +94,7 @@ pub struct Lasting {
     /// The iSHARE parties that the credentials API wrote.
     pub parties: Parties,
     /// Which DPoP proofs were used.
-    pub replays: ReplayStore,
+    pub replays: Replays,
 }
 
 impl Lasting {
@@ -106,7 +107,7 @@ impl Lasting {
             failures: FailureBudget::default(),
             providers: ProviderServices::offline(clock.clone()),
             parties: Parties::default(),
-            replays: ReplayStore::default(),
+            replays: Replays::default(),
             clock,
         }
     }
@@ -198,6 +199,16 @@ impl AuthenticatorConfig {
         match self {
             Self::Jwt(_) | Self::Introspection(_) => true,
             Self::ApiKey(_) | Self::AppId(_) => false,
+        }
+    }
+
+    /// What it asks of bound tokens, where it verifies tokens.
+    #[must_use]
+    pub fn binding(&self) -> Option<&BindingConfig> {
+        match self {
+            Self::Jwt(config) => Some(&config.binding),
+            Self::Introspection(config) => Some(&config.binding),
+            Self::ApiKey(_) | Self::AppId(_) => None,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::authentication::credential::{Credential, CredentialPlace};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::proof::config::RequiredBinding;
 use crate::authentication::proof::dpop::{DpopError, DpopRules, Shown};
-use crate::authentication::proof::replay::{ReplayStore, ReplaysFull};
+use crate::authentication::proof::replay::{ReplayError, ReplayStore};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
@@ -107,7 +107,7 @@ pub(super) enum ProofError {
     #[error("too many signatures from this source did not hold: the proof was not looked at")]
     TooManyFailures,
     #[error(transparent)]
-    ReplaysFull(#[from] ReplaysFull),
+    Replay(#[from] ReplayError),
 }
 
 /// The one place that says what becomes of each error.
@@ -123,9 +123,7 @@ impl From<ProofError> for Stop {
                 Denial::new(Reason::ProofInvalid, why).about_proof().into()
             }
             ProofError::TooManyFailures => Denial::new(Reason::RateLimited, why).into(),
-            ProofError::ReplaysFull(_) => {
-                Fault::new(FaultReason::DependencyUnavailable, why).into()
-            }
+            ProofError::Replay(_) => Fault::new(FaultReason::DependencyUnavailable, why).into(),
         }
     }
 }

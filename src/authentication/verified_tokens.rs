@@ -26,11 +26,11 @@ pub struct VerifiedTokens {
 }
 
 /// The verified tokens of one authenticator, as it is configured now. One that a reload builds does
-/// not find what another has verified.
+/// not find what another has verified, unless what it is told apart by is its whole configuration.
 #[derive(Debug)]
 pub(super) struct OwnTokens {
     cache: Cache<VerifiedToken>,
-    authenticator: [u8; 8],
+    authenticator: [u8; 16],
 }
 
 /// A token whose signature held, or that its issuer said to be active.
@@ -85,7 +85,16 @@ impl VerifiedTokens {
         let number = self.authenticators.fetch_add(1, Ordering::Relaxed);
         OwnTokens {
             cache: self.cache.clone(),
-            authenticator: number.to_le_bytes(),
+            authenticator: u128::from(number).to_le_bytes(),
+        }
+    }
+
+    /// Those of an authenticator that finds again what one of the same name and configuration has
+    /// verified before a reload.
+    pub(super) fn of_authenticator(&self, name: &str, configuration: &[u8]) -> OwnTokens {
+        OwnTokens {
+            cache: self.cache.clone(),
+            authenticator: KeyedDigest::of(&[name.as_bytes(), configuration]).to_bytes(),
         }
     }
 }

@@ -21,6 +21,7 @@ use support::portcullis::PortcullisBuilder;
 mod support;
 
 mod logout;
+mod opaque;
 mod providers;
 mod tokens;
 

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::http::{self, Response};
 use super::process::Process;
+use super::proof::Prover;
 use super::within;
 
 /// The version that `scripts/install-keycloak.sh` installs.
@@ -177,6 +178,46 @@ impl Realm<'_> {
 
     fn token_target(&self) -> String {
         format!("/realms/{}/protocol/openid-connect/token", self.name)
+    }
+
+    /// A token that the client `id` gets with a DPoP proof (RFC 9449 section 5), by its own credentials.
+    ///
+    /// # Panics
+    /// Where Keycloak gives none.
+    pub(crate) fn token_with_proof(&self, id: &str, secret: &str, prover: &Prover) -> String {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", id)
+            .append_pair("client_secret", secret)
+            .finish();
+        let proof = prover.proof("POST", &self.token_url(), "");
+        let proof = proof.claim("ath", Value::Null).sign();
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("dpop", proof.as_str()),
+        ];
+        let target = format!("/realms/{}/protocol/openid-connect/token", self.name);
+        access_token(&http::post(self.keycloak.address, &target, &headers, &form))
+    }
+
+    /// Its introspection endpoint.
+    pub(crate) fn introspection_url(&self) -> String {
+        format!("{}/introspect", self.token_url())
+    }
+
+    /// Revokes a token (RFC 7009).
+    ///
+    /// # Panics
+    /// Where Keycloak does not.
+    pub(crate) fn revoke(&self, token: &str, id: &str, secret: &str) {
+        let form = [
+            ("token", token),
+            ("client_id", id),
+            ("client_secret", secret),
+        ];
+        let target = format!("/realms/{}/protocol/openid-connect/revoke", self.name);
+        let answer = self.keycloak.post_form(&target, &form);
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// What Keycloak says of a token (RFC 7662) to this client of the realm.

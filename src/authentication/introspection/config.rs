@@ -160,7 +160,9 @@ impl IntrospectionConfig {
             active: self.cache.max_lifetime.0,
             refused: self.cache.refused.0,
         };
-        let seen = lasting.verified_tokens.of_next_authenticator();
+        // a reload asks about no token again, unless it changes what is asked of answers
+        let written = serde_json::to_vec(self).ok()?;
+        let seen = lasting.verified_tokens.of_authenticator(name, &written);
         let asked = Asked::new(
             Server::new(endpoint, rules, lasting.clock.clone()),
             seen,

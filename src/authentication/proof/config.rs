@@ -73,6 +73,8 @@ pub enum ReplayConfig {
     /// In this process: of each proof, every replica takes one use.
     #[default]
     Local,
+    /// In the Redis of `quota.store`, for all replicas together.
+    Redis,
 }
 
 /// The scheme of an address.
@@ -133,6 +135,13 @@ impl BindingConfig {
         }
     }
 
+    /// Whether it needs the Redis of `quota.store`.
+    #[must_use]
+    pub fn needs_redis(&self) -> bool {
+        let dpop = self.dpop.as_ref();
+        dpop.is_some_and(|dpop| dpop.replay == ReplayConfig::Redis)
+    }
+
     fn takes_proofs(&self) -> bool {
         let is_asked_for = match self.required {
             RequiredBinding::Any | RequiredBinding::Dpop => true,
@@ -167,10 +176,10 @@ impl BindingConfig {
         let proof = |name| CredentialPlace::Header { name, scheme: None };
         ProofRules {
             required: self.required,
+            replays: lasting.replays.store(dpop.replay),
             dpop: dpop.build(),
             xfcc: self.certificate.xfcc,
             proof_places: header.map(proof).into_iter().collect(),
-            replays: lasting.replays.clone(),
             failures: lasting.failures.clone(),
             clock: lasting.clock.clone(),
         }

@@ -7,33 +7,73 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::hash::RandomState;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use redis::Value;
+
+use super::config::ReplayConfig;
 use super::dpop::UsedProof;
-use crate::secret::KeyedDigest;
+use crate::redis::{Redis, Script};
+use crate::secret::{KeyedDigest, hexadecimal, sha256};
 
 /// How many parts the memory has, each with a lock of its own.
 const SHARDS: usize = 16;
 /// How many proofs a part remembers: as many as a table of 65,536 places takes before it grows.
 const SHARD_CAPACITY: usize = 57_344;
 
-/// Where it is remembered which proofs were used; clones share it.
+/// Remembers a use, unless there is one already: then that is told.
+static USE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local used = redis.call('GET', KEYS[1]) if used then return used end \
+         redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return false",
+    )
+});
+
+/// Where it can be remembered which proofs were used; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Replays {
+    local: LocalReplays,
+    redis: Option<Redis>,
+}
+
+/// Where an authenticator remembers it.
 #[derive(Debug, Clone)]
-pub enum ReplayStore {
+pub(super) enum ReplayStore {
     /// In this process.
     Local(LocalReplays),
+    /// In Redis, for all replicas; none where this process has no Redis.
+    Redis(Option<Redis>),
 }
 
-impl Default for ReplayStore {
-    fn default() -> Self {
-        Self::Local(LocalReplays::new(SHARD_CAPACITY))
+/// Why it cannot be said whether a proof was used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::authentication) enum ReplayError {
+    /// There is no room for another.
+    #[error("more DPoP proofs were used than can be remembered")]
+    Full,
+    /// Redis does not say.
+    #[error("it cannot be said whether the DPoP proof was used: {0}")]
+    Redis(String),
+}
+
+impl Replays {
+    /// In this process, or in the Redis that counters are shared in.
+    #[must_use]
+    pub fn new(redis: Option<Redis>) -> Self {
+        Self {
+            local: LocalReplays::default(),
+            redis,
+        }
+    }
+
+    /// Where an authenticator remembers it.
+    pub(super) fn store(&self, config: ReplayConfig) -> ReplayStore {
+        match config {
+            ReplayConfig::Local => ReplayStore::Local(self.local.clone()),
+            ReplayConfig::Redis => ReplayStore::Redis(self.redis.clone()),
+        }
     }
 }
-
-/// There is no room for another proof.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more DPoP proofs were used than can be remembered")]
-pub struct ReplaysFull;
 
 impl ReplayStore {
     /// Whether `proof` is used for the first time, by the request with this id: Envoy may ask about
@@ -43,10 +83,37 @@ impl ReplayStore {
         proof: &UsedProof,
         request: &str,
         now: i64,
-    ) -> Result<bool, ReplaysFull> {
+    ) -> Result<bool, ReplayError> {
         match self {
             Self::Local(local) => local.is_first(proof, request, now),
+            Self::Redis(Some(redis)) => is_first_in(redis, proof, request, now).await,
+            Self::Redis(None) => {
+                let why = "this process has no `quota.store` of type redis; it needs a restart";
+                Err(ReplayError::Redis(why.to_owned()))
+            }
         }
+    }
+}
+
+/// The same in Redis, in one round trip. Nothing of a proof can be read there.
+async fn is_first_in(
+    redis: &Redis,
+    proof: &UsedProof,
+    request: &str,
+    now: i64,
+) -> Result<bool, ReplayError> {
+    let digest = sha256(&[&proof.key, proof.id.as_bytes()].concat());
+    let key = redis.key("proof", &hexadecimal(&digest));
+    let has_id = !request.is_empty();
+    let request = hexadecimal(&sha256(request.as_bytes())).into_bytes();
+    // a second more, as seconds are whole
+    let left = proof.ends.saturating_sub(now).saturating_add(1).max(1);
+    let left = left.saturating_mul(1000).to_string().into_bytes();
+    let answer = redis.run(&USE, &[key], &[request.clone(), left]).await;
+    match answer.map_err(|error| ReplayError::Redis(error.to_string()))? {
+        Value::Nil => Ok(true),
+        Value::BulkString(used) => Ok(has_id && used == request),
+        _ => Err(ReplayError::Redis("its answer is of no use".to_owned())),
     }
 }
 
@@ -76,6 +143,12 @@ struct Use {
     request: u32,
 }
 
+impl Default for LocalReplays {
+    fn default() -> Self {
+        Self::new(SHARD_CAPACITY)
+    }
+}
+
 impl LocalReplays {
     fn new(capacity: usize) -> Self {
         Self(Arc::new(Inner {
@@ -85,12 +158,12 @@ impl LocalReplays {
         }))
     }
 
-    fn is_first(&self, proof: &UsedProof, request: &str, now: i64) -> Result<bool, ReplaysFull> {
+    fn is_first(&self, proof: &UsedProof, request: &str, now: i64) -> Result<bool, ReplayError> {
         let inner = &self.0;
         let key = KeyedDigest::of(&[&proof.key, proof.id.as_bytes()]).to_bytes();
         let request = inner.request(request);
         let at = usize::from(key.first().copied().unwrap_or_default()) % SHARDS;
-        let shard = inner.shards.get(at).ok_or(ReplaysFull)?;
+        let shard = inner.shards.get(at).ok_or(ReplayError::Full)?;
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = shard.used.get(&key)
             && i64::from(used.ends) > now
@@ -103,10 +176,10 @@ impl LocalReplays {
             shard.used.retain(|_, used| i64::from(used.ends) > now);
         }
         if shard.used.len() >= inner.capacity {
-            return Err(ReplaysFull);
+            return Err(ReplayError::Full);
         }
         // a proof that would not end is refused long before this
-        let ends = u32::try_from(proof.ends).map_err(|_| ReplaysFull)?;
+        let ends = u32::try_from(proof.ends).map_err(|_| ReplayError::Full)?;
         shard.used.insert(key, Use { ends, request });
         Ok(true)
     }
@@ -170,7 +243,7 @@ mod tests {
         let flood = |now| {
             (0..1000)
                 .map(|at| replays.is_first(&proof(&format!("f{at}"), now + 10), "x", now))
-                .filter(|used| *used == Err(ReplaysFull))
+                .filter(|used| *used == Err(ReplayError::Full))
                 .count()
         };
         assert!(flood(50) > 900);

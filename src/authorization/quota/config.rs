@@ -174,6 +174,12 @@ impl QuotaConfig {
         }
     }
 
+    /// Whether there is a Redis.
+    #[must_use]
+    pub fn is_in_redis(&self) -> bool {
+        matches!(self.store, StoreConfig::Redis(_))
+    }
+
     /// Where limits are counted.
     #[must_use]
     pub fn start(&self, settings: StoreSettings, tasks: &Tasks, metrics: &Metrics) -> CounterStore {

@@ -287,6 +287,28 @@ async fn a_server_that_hangs_costs_no_more_than_the_check_may_take() {
 }
 
 #[tokio::test]
+async fn a_reload_asks_about_no_token_again() {
+    let scene = Scene::start(json!({}));
+    allowed(&scene.ask_about("t", active(json!({}))).await);
+    let more = API.replace("opaque.example", "more.example");
+    let more = more
+        .replace("name: opaque", "name: more")
+        .replace("opaqueAPI", "moreAPI");
+    scene.gate.server.write_catalog("more.yaml", &more);
+    let begin = Instant::now();
+    loop {
+        let check = CheckBuilder::new("GET", "more.example", "/x").bearer("t");
+        let response = scene.gate.ask(check).await;
+        if metadata(&response, "decision").as_deref() == Some("allow") {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{response:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(scene.server.count(), 1);
+}
+
+#[tokio::test]
 async fn many_who_show_one_token_ask_once() {
     let scene = Scene::start(json!({}));
     scene.server.knows("shared", active(json!({})));

@@ -1,17 +1,19 @@
 //! Tokens that are bound to a key or to a certificate: what is shown beside them, and what is not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::gate::{Gate, allowed, refused};
+use crate::gate::{Gate, allowed, metadata, refused};
 use crate::support::authority::Authority;
 use crate::support::check::{CheckBuilder, header};
 use crate::support::portcullis::PortcullisBuilder;
 use crate::support::proof::{Proof, Prover, sha256_text};
 use crate::support::providers::Providers;
+use crate::support::redis::RedisServer;
 use crate::support::signing::{Algorithm, SigningKeys};
 
 const URL: &str = "http://api.example/orders/7";
@@ -565,6 +567,51 @@ async fn a_token_that_is_introspected_is_bound_too() {
 }
 
 #[tokio::test]
+async fn replicas_that_share_redis_take_a_proof_once_and_none_without_it() {
+    let mut redis = RedisServer::start();
+    let start = |redis: &RedisServer| {
+        let mut store = redis.config();
+        store["type"] = json!("redis");
+        store["budget"] = json!("500ms");
+        gate_with(json!({ "dpop": { "replay": "redis" } }), |builder| {
+            builder.set(&["quota", "store"], store)
+        })
+    };
+    let (one, other) = (start(&redis), start(&redis));
+    let prover = Prover::new();
+    let ask = async |gate: &Gate, check: CheckBuilder| {
+        // its connections are made beside the first checks
+        for _ in 0..100 {
+            let response = gate.ask(check.clone()).await;
+            if metadata(&response, "reason").as_deref() != Some("dependency_unavailable") {
+                return response;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        gate.ask(check).await
+    };
+    let tokens = [&one, &other].map(|gate| bound(gate, prover.confirmation()));
+    // each gate has an issuer of its own, so that what is the same is made the same
+    let id = "the same";
+    let proofs = tokens.each_ref().map(|token| {
+        let proof = prover.proof("GET", URL, token);
+        proof.claim("jti", id).sign()
+    });
+    let first = with_proof(&tokens[0], &proofs[0]).http(|http| http.id = "a".to_owned());
+    allowed(&ask(&one, first.clone()).await);
+    allowed(&ask(&one, first).await);
+    refused(
+        &ask(&other, with_proof(&tokens[1], &proofs[1])).await,
+        "proof_invalid",
+    );
+    assert!(redis.keys().iter().all(|key| !key.contains(id)));
+    redis.kill();
+    let proof = prover.proof("GET", URL, &tokens[0]).sign();
+    let response = one.ask(with_proof(&tokens[0], &proof)).await;
+    refused(&response, "dependency_unavailable");
+}
+
+#[tokio::test]
 async fn a_binding_that_cannot_work_is_refused() {
     for (binding, at) in [
         (json!({ "dpop": { "algorithms": [] } }), "dpop.algorithms"),
@@ -575,6 +622,7 @@ async fn a_binding_that_cannot_work_is_refused() {
         (json!({ "dpop": { "maxAge": "0s" } }), "dpop.maxAge"),
         (json!({ "dpop": { "maxAge": "1h" } }), "dpop.maxAge"),
         (json!({ "dpop": { "leeway": "5m" } }), "dpop.leeway"),
+        (json!({ "dpop": { "replay": "redis" } }), "dpop.replay"),
         (json!({ "required": "always" }), "required"),
         (json!({ "cnf": true }), "cnf"),
     ] {
