@@ -3,11 +3,12 @@
 ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
+INSTALL_RATELIMIT = go install github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
 INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-overload bench-revocation simulate simulate-verify schema ci envoy redis keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,14 @@ bench-size: ## Measure memory, the start, and a reload while checks go on
 	@command -v go > /dev/null || { \
 		echo "Go is missing; with it, this installs ghz: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)" >&2; exit 1; }
 	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)
+
+bench-quota: redis .tools/bin/service_cmd ## Measure what counting limits costs, beside Envoy's own rate limit service
+	$(CARGO) bench --locked --bench quota_store -- --write
+
+.tools/bin/service_cmd: # Envoy's rate limit service, which bench-quota asks too
+	@command -v go > /dev/null || { \
+		echo "Go is missing; with it, this installs the service: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_RATELIMIT)" >&2; exit 1; }
+	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_RATELIMIT)
 
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write

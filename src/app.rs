@@ -26,7 +26,7 @@ use crate::authentication::proof::replay::Replays;
 use crate::authentication::revocation::Revocations;
 use crate::authentication::verified_tokens::VerifiedTokens;
 use crate::authorization::Authorization;
-use crate::authorization::quota::{Charging, Quota};
+use crate::authorization::quota::Quota;
 use crate::catalog::sync::{BuildConfigured, CatalogSync};
 use crate::check::Checker;
 use crate::check::overload::Overload;
@@ -211,12 +211,7 @@ impl App {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
-            quota: Quota::new(
-                counters,
-                Charging::Charge,
-                config.quota.headers,
-                metrics.clone(),
-            ),
+            quota: quota::start(&config.quota, counters, &tasks, &metrics),
             config,
             tasks,
             readiness,

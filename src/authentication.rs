@@ -8,7 +8,7 @@
 pub mod algorithm;
 pub mod api_key;
 pub mod app_id;
-mod claims;
+pub(crate) mod claims;
 pub mod config;
 pub mod credential;
 pub mod failures;

@@ -127,7 +127,7 @@ impl<'c> Found<'c> {
                 api,
                 operation: None,
                 application: Some(application),
-                client: "",
+                client: ("", ""),
                 issuer: &selection.issuer,
                 subject: &selection.subject,
                 source: selection

@@ -92,15 +92,8 @@ impl ClaimPath {
         !path.split('.').any(str::is_empty)
     }
 
-    /// A claim may have dots in its own name (`https://tenant.example/id`): the whole path is
-    /// looked for first.
     fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
-        if let Some(value) = claims.get(&*self.0) {
-            return Some(value);
-        }
-        let (first, rest) = self.0.split_once('.')?;
-        rest.split('.')
-            .try_fold(claims.get(first)?, |value, name| value.get(name))
+        claim_at(claims, &self.0)
     }
 
     fn text(&self, claims: &Map<String, Value>) -> Result<Option<Arc<str>>, ClaimError> {
@@ -114,6 +107,17 @@ impl ClaimPath {
     fn wrong(&self, why: &'static str) -> ClaimError {
         ClaimError::Claim(self.0.clone(), why)
     }
+}
+
+/// The claim at the dotted `path`. A claim may have dots in its own name
+/// (`https://tenant.example/id`): the whole path is looked for first.
+pub(crate) fn claim_at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
+    if let Some(value) = claims.get(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    rest.split('.')
+        .try_fold(claims.get(first)?, |value, name| value.get(name))
 }
 
 impl AudienceRule {

@@ -221,23 +221,28 @@ fn subscribed<'s>(
 ) -> Result<Option<Standing<'s>>, UnknownPlan> {
     let identity = principal.identity();
     let claims = identity.subscribed_apis.as_deref();
+    let catalog_plan = || {
+        let plan = in_catalog?.plan?;
+        route.catalog().plan(plan).map(SubscribedPlan::Catalog)
+    };
     let by_catalog = || {
-        let plan = in_catalog?.plan;
-        Some(Standing {
+        in_catalog.map(|_| Standing {
             application: known,
-            plan: plan
-                .and_then(|plan| route.catalog().plan(plan))
-                .map(SubscribedPlan::Catalog),
+            plan: catalog_plan(),
         })
     };
     let by_token = |claims: &[ClaimedSubscription]| {
         let Some(claimed) = claims.iter().find(|claimed| names(claimed, route)) else {
             return Ok(None);
         };
-        let plan = claimed.plan.as_ref();
+        let plan = match &claimed.plan {
+            Some(plan) => Some(claimed_plan(route, plan)?),
+            // a token that says nothing of a plan leaves that to the catalog
+            None => catalog_plan(),
+        };
         Ok(Some(Standing {
             application: known.or(Some(KnownApplication::Claimed)),
-            plan: plan.map(|plan| claimed_plan(route, plan)).transpose()?,
+            plan,
         }))
     };
     match (principal.subscriptions(), claims) {

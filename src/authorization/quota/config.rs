@@ -52,7 +52,7 @@ pub enum StoreConfig {
     #[default]
     Local,
     /// In Redis or Valkey, for all replicas together.
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 /// How replicas share counters.
@@ -93,7 +93,7 @@ pub enum StoreSettings {
     /// Nothing.
     Local,
     /// What Redis is reached with.
-    Redis(RedisSettings),
+    Redis(Box<RedisSettings>),
 }
 
 impl Default for LeaseConfig {
@@ -169,7 +169,7 @@ impl QuotaConfig {
             StoreConfig::Local => Some(StoreSettings::Local),
             StoreConfig::Redis(redis) => {
                 let settings = findings.within("store", |findings| redis.build(reader, findings));
-                settings.map(StoreSettings::Redis)
+                settings.map(Box::new).map(StoreSettings::Redis)
             }
         }
     }
@@ -189,7 +189,7 @@ impl QuotaConfig {
             }
             StoreSettings::Redis(settings) => settings,
         };
-        let redis = Redis::start("quota", settings, tasks, metrics);
+        let redis = Redis::start("quota", *settings, tasks, metrics);
         let counters = RedisCounters::new(redis, Time::OfServer);
         let counting = match self.mode {
             Mode::Exact => Counting::Exact(counters),

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::authorization::quota::recent::RecentCharges;
-use crate::authorization::quota::redis::{RedisCounters, Share};
+use crate::authorization::quota::redis::{MOST, RedisCounters, Share};
 use crate::authorization::quota::{Charge, Charged, Counter, Level, Levels, StoreUnavailable};
 use crate::catalog::model::limit::Rule;
 use crate::redis::Redis;
@@ -30,7 +30,7 @@ use crate::task::Tasks;
 const SHARDS: usize = 64;
 /// How often a check waits for shares that others take from under it, before it is charged exactly.
 const ATTEMPTS: usize = 4;
-/// A share of fewer is not taken ahead of its need.
+/// A share for fewer checks is not taken ahead of its need.
 const FEW: u64 = 4;
 /// How long a refusal is remembered at most, so that a caller who is over is not asked about.
 const LONGEST_REFUSAL: Duration = Duration::from_millis(100);
@@ -185,7 +185,7 @@ impl LeasedCounters {
             // what is here to spend is left, too
             if let Some(lease) = lease.filter(|lease| lease.holds(now)) {
                 level.remaining = level.remaining.saturating_add(lease.available);
-                if lease.available >= counter.cost {
+                if lease.available >= cost_of(counter) {
                     level.wait = Some(Duration::ZERO);
                 }
             }
@@ -240,7 +240,7 @@ impl Inner {
     fn spend(self: &Arc<Self>, charge: &Charge<'_, '_>, keys: &Keys, now: Timestamp) -> Tried {
         let id = charge.id(keys.iter().copied());
         let mut shards = self.locked(keys);
-        if id.is_some_and(|id| self.recent.has(id)) {
+        if id.is_some_and(|id| self.recent.has(id, now)) {
             let levels = charge.counters.iter().zip(keys);
             let levels = levels.map(|(_, key)| {
                 let lease = shards.get(key).and_then(|shard| shard.get(key));
@@ -259,9 +259,9 @@ impl Inner {
         let mut flights = SmallVec::new();
         for (counter, key) in charge.counters.iter().zip(keys) {
             if let Some(lease) = shards.lease(key)
-                && lease.available < counter.cost
+                && lease.available < cost_of(counter)
             {
-                lease.demand = lease.demand.saturating_add(counter.cost);
+                lease.demand = lease.demand.saturating_add(cost_of(counter));
                 flights.push(self.fly(lease, (*key, counter), now));
             }
         }
@@ -271,15 +271,17 @@ impl Inner {
         let mut levels = Levels::new();
         for (counter, key) in charge.counters.iter().zip(keys) {
             if let Some(lease) = shards.lease(key) {
-                lease.available -= counter.cost;
+                lease.available -= cost_of(counter);
                 levels.push(lease.level(now));
-                if lease.taken >= FEW && lease.available < lease.taken / 4 {
+                if lease.taken >= FEW.saturating_mul(cost_of(counter))
+                    && lease.available < lease.taken / 4
+                {
                     let _ahead = self.fly(lease, (*key, counter), now);
                 }
             }
         }
         if let Some(id) = id {
-            self.recent.take(id);
+            self.recent.take(id, now);
         }
         Tried::Charged(Charged::Admitted(levels))
     }
@@ -338,14 +340,21 @@ impl Inner {
         let (landing, flight) = watch::channel(None);
         lease.flight = Some(flight.clone());
         let wanted = lease.wanted(&rule, self.rule.parts, now);
-        let cost = counter.cost;
+        let cost = cost_of(counter);
         let lacking = cost.saturating_sub(lease.available).max(1);
         lease.demand = 0;
         let (inner, key) = (Arc::clone(self), Arc::clone(&lease.key));
         self.tasks.detached(async move {
             let asked = Instant::now();
             let taking = inner.counters.take(&key, &rule, (lacking, wanted), now);
-            let landed = inner.land(at, cost, taking.await, (now, asked));
+            let mut share = taking.await;
+            if let Ok(share) = &mut share
+                && cost > rule.capacity()
+            {
+                // what lacks may fit, the whole never does
+                share.level.wait = None;
+            }
+            let landed = inner.land(at, cost, share, (now, asked));
             landing.send_replace(Some(landed));
         });
         flight
@@ -478,8 +487,13 @@ impl Lease {
     }
 
     fn level(&self, now: Timestamp) -> Level {
+        // of a limit that only counts nothing is left, although shares of it are spent
+        let here = |said: Said| match said.share.level.wait {
+            Some(Duration::ZERO) => self.available,
+            Some(_) | None => 0,
+        };
         self.said.map_or(NOTHING, |said| Level {
-            remaining: said.share.level.remaining.saturating_add(self.available),
+            remaining: said.share.level.remaining.saturating_add(here(said)),
             reset: said
                 .share
                 .level
@@ -519,8 +533,9 @@ fn refusal(
     };
     let refused = |(counter, lease): (&Counter<'_>, Option<&Lease>)| {
         let refused = lease?.refused?;
-        let is_refused = refused.holds(now) && counter.cost >= refused.cost;
-        let lacks = lease.is_some_and(|lease| lease.available < counter.cost || !lease.holds(now));
+        let is_refused = refused.holds(now) && cost_of(counter) >= refused.cost;
+        let lacks =
+            lease.is_some_and(|lease| lease.available < cost_of(counter) || !lease.holds(now));
         (is_refused && lacks && counter.limit.rule.enforced).then(|| refused.level(now))
     };
     let refusals = leases().map(refused).enumerate();
@@ -576,6 +591,11 @@ fn after(time: Timestamp, duration: Duration) -> Timestamp {
 fn left(began: Timestamp, duration: Duration, now: Timestamp) -> Duration {
     let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
     duration.saturating_sub(passed)
+}
+
+/// What a counter is charged: no more than it can count.
+fn cost_of(counter: &Counter<'_>) -> u64 {
+    counter.cost.min(MOST)
 }
 
 fn gave_up(why: &str) -> StoreUnavailable {

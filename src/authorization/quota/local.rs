@@ -23,6 +23,8 @@ use crate::catalog::model::limit::{Rule, WindowAlignment};
 use crate::secret::KeyedDigest;
 
 const SHARDS: usize = 64;
+/// How many limits can be told apart at best.
+const LIMITS: u16 = 1024;
 const NANOSECONDS: u64 = 1_000_000_000;
 /// How few counters of a shard are never swept for room.
 const FEW: usize = 64;
@@ -34,6 +36,8 @@ pub struct LocalCounters {
     recent: RecentCharges,
     max_open: usize,
     open: AtomicUsize,
+    /// How many of those each limit has; few limits share a number.
+    open_of_limit: Box<[AtomicUsize]>,
     shared: AtomicU64,
 }
 
@@ -55,8 +59,8 @@ struct Cell {
     at: u64,
     /// The second from which on it says nothing; the greatest for never.
     idle_from: u32,
-    /// Whether a caller chose its key.
-    is_open: bool,
+    /// Where a caller chose its key, where its limit's are counted.
+    open: Option<u16>,
 }
 
 /// A digest is a hash already.
@@ -104,6 +108,7 @@ impl LocalCounters {
             recent: RecentCharges::default(),
             max_open,
             open: AtomicUsize::new(0),
+            open_of_limit: (0..LIMITS).map(|_| AtomicUsize::new(0)).collect(),
             shared: AtomicU64::new(0),
         }
     }
@@ -113,7 +118,7 @@ impl LocalCounters {
         let places = self.places(charge.counters);
         let id = charge.id(places.iter().map(|place| place.key));
         let mut shards = Locked::of(self, &places);
-        let again = id.is_some_and(|id| self.recent.has(id));
+        let again = id.is_some_and(|id| self.recent.has(id, now));
         let mut steps: SmallVec<[Step; 4]> = SmallVec::new();
         for (counter, place) in charge.counters.iter().zip(&places) {
             let cell = shards.cell(*place);
@@ -136,13 +141,13 @@ impl LocalCounters {
         if !again {
             for ((counter, place), step) in charge.counters.iter().zip(&places).zip(&steps) {
                 let cell = Cell {
-                    is_open: counter.is_open,
+                    open: counter.is_open.then(|| limit_place(counter)),
                     ..step.after
                 };
                 self.put(&mut shards, *place, cell, now);
             }
             if let Some(id) = id {
-                self.recent.take(id);
+                self.recent.take(id, now);
             }
         }
         Charged::Admitted(steps.iter().map(|step| step.level).collect())
@@ -191,13 +196,14 @@ impl LocalCounters {
 
     fn sweep_shard(&self, shard: &mut Shard, now: Timestamp) {
         let now = seconds(now);
-        let mut dropped = 0;
         shard.cells.retain(|_, cell| {
             let stays = u64::from(cell.idle_from) > now || cell.idle_from == u32::MAX;
-            dropped += usize::from(!stays && cell.is_open);
+            if let (false, Some(of)) = (stays, cell.open) {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                self.of_limit(of).fetch_sub(1, Ordering::Relaxed);
+            }
             stays
         });
-        self.open.fetch_sub(dropped, Ordering::Relaxed);
         let left = shard.cells.len();
         if shard.cells.capacity() > 4 * left.max(FEW) {
             shard.cells.shrink_to(2 * left);
@@ -216,17 +222,17 @@ impl LocalCounters {
         if shard.cells.len() >= shard.sweep_at.max(FEW) {
             self.sweep_shard(shard, now);
         }
-        if cell.is_open {
+        if let Some(of) = cell.open {
             self.open.fetch_add(1, Ordering::Relaxed);
+            self.of_limit(of).fetch_add(1, Ordering::Relaxed);
         }
         shard.cells.insert(place.key, cell);
     }
 
     fn places(&self, counters: &[Counter<'_>]) -> SmallVec<[Place; 4]> {
-        let is_full = self.open.load(Ordering::Relaxed) >= self.max_open;
         let places = counters.iter().map(|counter| {
             let own = place(counter.key());
-            if is_full && counter.is_open && !self.knows(own) {
+            if counter.is_open && self.is_full(counter) && !self.knows(own) {
                 self.shared.fetch_add(1, Ordering::Relaxed);
                 return place(counter.shared_key());
             }
@@ -235,10 +241,29 @@ impl LocalCounters {
         places.collect()
     }
 
+    /// Whether there are as many counters of keys that callers choose as there may be: in all, or
+    /// half of that of one limit, so that one does not take the room of all others.
+    fn is_full(&self, counter: &Counter<'_>) -> bool {
+        self.open.load(Ordering::Relaxed) >= self.max_open
+            || self.of_limit(limit_place(counter)).load(Ordering::Relaxed)
+                >= self.max_open.div_ceil(2)
+    }
+
+    fn of_limit(&self, place: u16) -> &AtomicUsize {
+        static NONE: AtomicUsize = AtomicUsize::new(0);
+        self.open_of_limit.get(usize::from(place)).unwrap_or(&NONE)
+    }
+
     fn knows(&self, place: Place) -> bool {
         let shard = self.shards.get(place.shard);
         shard.is_some_and(|shard| lock(shard).cells.contains_key(&place.key))
     }
+}
+
+/// Where the counters of a counter's limit are counted.
+fn limit_place(counter: &Counter<'_>) -> u16 {
+    let [low, _] = counter.shared_key().halves();
+    u16::try_from(low % u64::from(LIMITS)).unwrap_or(0)
 }
 
 fn place(key: KeyedDigest) -> Place {
@@ -328,7 +353,7 @@ fn count(cell: Option<Cell>, rule: &Rule, cost: u64, now: Timestamp) -> Step {
             used: after,
             at: start,
             idle_from: end.map_or(u32::MAX, |end| u32::try_from(end).unwrap_or(u32::MAX)),
-            is_open: false,
+            open: None,
         },
         level: Level {
             remaining: u64::try_from(amount.saturating_sub(after)).unwrap_or(0),
@@ -367,7 +392,7 @@ fn slide(cell: Option<Cell>, rule: &Rule, cost: u64, (now, window): (Timestamp, 
             used: after,
             at,
             idle_from: u32::try_from(idle_from).unwrap_or(u32::MAX - 1),
-            is_open: false,
+            open: None,
         },
         level: Level {
             remaining: u64::try_from((whole.saturating_sub(after)) / window).unwrap_or(0),

@@ -37,7 +37,7 @@ static GIVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis
 /// How long a charge is remembered, so that a check that Envoy asks again is charged once.
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// The largest whole number that a script can count to.
-const MOST: u64 = 1 << 53;
+pub(super) const MOST: u64 = 1 << 53;
 /// For what no check waits alone, so many budgets are time enough.
 const PATIENCE: u32 = 4;
 /// How many numbers of an answer are of one counter.
@@ -263,9 +263,11 @@ fn numbers(answer: Value) -> Result<SmallVec<[i64; 16]>, StoreUnavailable> {
     let Value::Array(values) = answer else {
         return Err(unusable());
     };
-    let number = |value: &Value| match value {
-        Value::Int(number) => Ok(*number),
-        _ => Err(unusable()),
+    let number = |value: &Value| {
+        let Value::Int(number) = value else {
+            return Err(unusable());
+        };
+        Ok(*number)
     };
     values.iter().map(number).collect()
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use crate::authentication::claims::claim_at;
 use crate::authorization::quota::{Asked, Counter, Values};
 use crate::authorization::subscription::KnownApplication;
 use crate::catalog::model::limit::{Limit, LimitKey};
@@ -21,8 +22,9 @@ pub struct KeySources<'r> {
     pub operation: Option<&'r Operation>,
     /// The application of the catalog.
     pub application: Option<&'r Application>,
-    /// The application that the token describes, else the client.
-    pub client: &'r str,
+    /// The application that the token describes, by its id or its name, else the client: which of
+    /// these, and its value.
+    pub client: (&'static str, &'r str),
     /// The issuer of client and subject.
     pub issuer: &'r str,
     /// The subject.
@@ -83,7 +85,11 @@ impl<'r> KeySources<'r> {
     fn of<'s: 'r>(asked: &Asked<'r, 's>) -> Self {
         let identity = asked.principal.identity();
         let claimed = identity.claimed_application.as_ref();
-        let claimed = claimed.and_then(|claimed| claimed.id.as_deref().or(claimed.name.as_deref()));
+        let by_id = claimed.and_then(|claimed| claimed.id.as_deref());
+        let by_name = claimed.and_then(|claimed| claimed.name.as_deref());
+        let client = by_id.map(|id| ("id", id));
+        let client = client.or(by_name.map(|name| ("name", name)));
+        let client = client.or(identity.client_id.as_deref().map(|id| ("client", id)));
         Self {
             api: asked.route.api,
             operation: asked.route.operation,
@@ -91,7 +97,7 @@ impl<'r> KeySources<'r> {
                 Some(KnownApplication::Catalog(application)) => Some(application),
                 Some(KnownApplication::Claimed) | None => None,
             },
-            client: claimed.or(identity.client_id.as_deref()).unwrap_or(""),
+            client: client.unwrap_or_default(),
             issuer: identity.issuer.as_deref().unwrap_or(""),
             subject: identity.subject.as_deref().unwrap_or(""),
             source: asked.request.source(),
@@ -115,8 +121,8 @@ impl<'r> KeySources<'r> {
         }
     }
 
-    /// Adds the values of `key`, as many as that key always has; whether a caller chose them
-    /// although the catalog usually does.
+    /// Adds the values of `key`; whether a caller chose them although the catalog usually does. Those
+    /// of another kind are of another number.
     fn push(&self, key: &LimitKey, values: &mut Values<'r>) -> bool {
         let mut add = |value: &'r str| values.push(Cow::Borrowed(value));
         match key {
@@ -130,8 +136,8 @@ impl<'r> KeySources<'r> {
                 let Some(owner) = owner else {
                     return self.push_application(values);
                 };
-                add(owner);
                 add("owner");
+                add(owner);
             }
             LimitKey::Api => add(self.api.id.as_str()),
             LimitKey::Operation => {
@@ -143,20 +149,25 @@ impl<'r> KeySources<'r> {
                 add(self.subject);
             }
             LimitKey::Address => values.push(address(self.source)),
-            LimitKey::Claim(path) => values.push(claim(self.claims, path)),
+            LimitKey::Claim(path) => {
+                add(self.issuer);
+                values.push(claim(self.claims, path));
+            }
         }
         false
     }
 
     /// The application of the catalog, else the one that the token describes, else the client.
     fn push_application(&self, values: &mut Values<'r>) -> bool {
-        let (name, issuer) = match self.application {
-            Some(application) => (application.id.as_str(), ""),
-            None => (self.client, self.issuer),
-        };
-        values.push(Cow::Borrowed(name));
-        values.push(Cow::Borrowed(issuer));
-        self.application.is_none()
+        if let Some(application) = self.application {
+            values.push(Cow::Borrowed(application.id.as_str()));
+            return false;
+        }
+        let (kind, name) = self.client;
+        for value in [kind, name, self.issuer] {
+            values.push(Cow::Borrowed(value));
+        }
+        true
     }
 }
 
@@ -173,10 +184,8 @@ fn address(source: PeerAddress) -> Cow<'static, str> {
 
 /// The claim at the dotted `path`, as text; empty where it is missing, a list or an object.
 fn claim<'r>(claims: &'r Value, path: &str) -> Cow<'r, str> {
-    let found = path
-        .split('.')
-        .try_fold(claims, |value, name| value.get(name));
-    match found {
+    let claims = claims.as_object();
+    match claims.and_then(|claims| claim_at(claims, path)) {
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(Value::Number(number)) => Cow::Owned(number.to_string()),
         Some(Value::Bool(true)) => Cow::Borrowed("true"),

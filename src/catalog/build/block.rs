@@ -74,7 +74,18 @@ fn ranges(field: &str, texts: &[String], findings: &mut Findings) -> Vec<IpNet> 
             let message = format!("`{text}` is no address and no range such as 10.0.0.0/8");
             findings.wrong(&format!("{field}[{at}]"), message);
         }
-        range.map(|range| range.trunc())
+        range.map(|range| canonical(range.trunc()))
     });
     ranges.collect()
+}
+
+/// A range of IPv4 addresses that is written as one of IPv6 (`::ffff:10.0.0.0/104`) is the former,
+/// as addresses of clients are.
+fn canonical(range: IpNet) -> IpNet {
+    let IpNet::V6(v6) = range else { return range };
+    let v4 = v6.addr().to_ipv4_mapped();
+    let length = v6.prefix_len().checked_sub(96);
+    v4.zip(length)
+        .and_then(|(address, length)| IpNet::new(address.into(), length).ok())
+        .unwrap_or(range)
 }

@@ -92,6 +92,10 @@ fn limit(document: &LimitDocument, holder: Holder<'_>, findings: &mut Findings) 
         check_name("metric", metric, findings);
     }
     let rule = rule(document, window, holder.on_exceed, findings);
+    let keys = keys(document, holder.key, findings);
+    if window == Window::Ever && keys.iter().any(LimitKey::is_open) {
+        findings.wrong("per", "a limit by subject, address or claim has an end: counters of values that callers choose could not be dropped");
+    }
     // a limit that begins to count in another way begins anew
     let slides = match rule.alignment {
         WindowAlignment::Calendar => "",
@@ -102,7 +106,7 @@ fn limit(document: &LimitDocument, holder: Holder<'_>, findings: &mut Findings) 
         name: name.into(),
         plan: holder.plan.cloned(),
         rule,
-        keys: keys(document, holder.key, findings),
+        keys,
         metric: document.metric.as_deref().map(Into::into),
     }
 }

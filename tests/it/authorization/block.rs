@@ -27,6 +27,8 @@ async fn whom_a_block_means_is_blocked() {
         ("{ addresses: [192.0.2.0/24] }", true),
         ("{ addresses: [192.0.2.1] }", true),
         ("{ addresses: [198.51.100.0/24] }", false),
+        ("{ addresses: [\"::ffff:192.0.2.0/120\"] }", true),
+        ("{ addresses: [\"::ffff:192.0.2.1\"] }", true),
         ("{ application: shop, notAddresses: [192.0.2.0/24] }", false),
         (
             "{ application: shop, notAddresses: [198.51.100.0/24] }",

@@ -430,3 +430,83 @@ async fn a_plan_of_a_token_is_the_catalogs_and_an_unknown_one_is_refused() {
     }
     refused(&ask("Platinum").await, "subscription_inactive");
 }
+
+#[tokio::test]
+async fn a_token_that_names_no_plan_leaves_that_to_the_catalog() {
+    let settings: [(&[&str], Value); 2] = [
+        (
+            &["authenticators", "partners", "subscriptions"],
+            json!("tokenThenCatalog"),
+        ),
+        (
+            &["authenticators", "partners", "claims", "subscriptions"],
+            json!("subscribedAPIs"),
+        ),
+    ];
+    let plan = small("{ limits: [{ amount: 1, per: year }] }");
+    let gate = gate_with(EVERYTHING, &plan, &settings);
+    let apis = json!([{ "name": "limitedAPI", "version": "1.0.0" }]);
+    let token = gate
+        .token()
+        .client_id("buyer")
+        .claim("subscribedAPIs", apis);
+    let token = token.sign();
+    allowed(&gate.ask(request_with(&token, "GET", "/")).await);
+    refused(
+        &gate.ask(request_with(&token, "GET", "/")).await,
+        "quota_exceeded",
+    );
+}
+
+#[tokio::test]
+async fn a_claim_with_dots_in_its_name_is_counted_by_its_value() {
+    let plan = "{ limits: [{ amount: 1, per: year, key: { claim: \"https://t.example/id\" } }] }";
+    let gate = gate(EVERYTHING, &small(plan));
+    let ask = async |tenant: &str| {
+        let token = gate.token().client_id("buyer");
+        let token = token.claim("https://t.example/id", tenant).sign();
+        gate.ask(request_with(&token, "GET", "/")).await
+    };
+    allowed(&ask("a").await);
+    allowed(&ask("b").await);
+    refused(&ask("a").await, "quota_exceeded");
+}
+
+#[test]
+fn limits_that_cannot_be_counted_are_refused_at_the_start() {
+    for (limit, message) in [
+        (
+            "{ amount: 1, per: ever, key: subject }",
+            "a limit by subject, address or claim has an end",
+        ),
+        (
+            "{ amount: 1, per: ever, window: sliding }",
+            "what has no end cannot slide",
+        ),
+        (
+            "{ amount: 1, per: day, window: calendar, burst: 2 }",
+            "a limit on the calendar has no burst",
+        ),
+        (
+            "{ amount: 2000000000000000, per: day }",
+            "it must be 1125899906842624 at most",
+        ),
+        ("{ amount: 1, per: fortnight }", "fortnight"),
+        ("{ amount: 1, per: day, key: [] }", "name one key at least"),
+        (
+            "{ amount: 1, per: day, key: [api, api] }",
+            "the same key stands twice",
+        ),
+        ("{ name: 'a b', amount: 1, per: day }", "`a b` is no name"),
+        (
+            "{ amount: 1, per: day }, { amount: 2, per: day }",
+            "another limit here is called `day` too",
+        ),
+    ] {
+        let plan = format!("kind: Plan\nmetadata: {{ name: p }}\nspec: {{ limits: [{limit}] }}\n");
+        let server =
+            crate::support::portcullis::PortcullisBuilder::new().catalog("plan.yaml", &plan);
+        let (_, output) = server.start_refused();
+        assert!(output.contains(message), "{limit}: {output}");
+    }
+}

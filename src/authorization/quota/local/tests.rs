@@ -166,7 +166,7 @@ fn a_million_charges_come_to_what_the_model_says() {
 #[test]
 fn a_million_keys_that_callers_choose_take_no_more_room_than_was_allowed() {
     let limits = [limit(10, Window::Day)];
-    let counters = LocalCounters::new(10_000);
+    let counters = LocalCounters::new(20_000);
     let customer = counter(&limits[0], "paying customer", 1);
     let customers = [Counter {
         is_open: true,
@@ -198,6 +198,17 @@ fn a_million_keys_that_callers_choose_take_no_more_room_than_was_allowed() {
     assert_eq!(others, 9_999 + 10);
     assert_eq!(counters.len(), 10_000 + 1);
     assert_eq!(counters.shared(), 990_001);
+    // another limit has room for as many, whatever became of this one
+    let other = [limit(10, Window::Hour)];
+    for number in 0..10_000_u32 {
+        let name = number.to_string();
+        let one = [Counter {
+            is_open: true,
+            ..counter(&other[0], &name, 1)
+        }];
+        assert!(admitted(&charge(&counters, &one)));
+    }
+    assert_eq!(counters.len(), 20_000 + 1);
     // the customer's counter is still its own
     assert!(admitted(&charge(&counters, &customers)));
     assert!(!admitted(&charge(&counters, &customers)));
