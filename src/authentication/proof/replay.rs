@@ -110,11 +110,13 @@ async fn is_first_in(
     let left = proof.ends.saturating_sub(now).saturating_add(1).max(1);
     let left = left.saturating_mul(1000).to_string().into_bytes();
     let answer = redis.run(&USE, &[key], &[request.clone(), left]).await;
-    match answer.map_err(|error| ReplayError::Redis(error.to_string()))? {
-        Value::Nil => Ok(true),
-        Value::BulkString(used) => Ok(has_id && used == request),
-        _ => Err(ReplayError::Redis("its answer is of no use".to_owned())),
+    let answer = answer.map_err(|error| ReplayError::Redis(error.to_string()))?;
+    if let Value::BulkString(used) = answer {
+        return Ok(has_id && used == request);
     }
+    let is_unused = matches!(answer, Value::Nil);
+    let useless = || ReplayError::Redis("its answer is of no use".to_owned());
+    is_unused.then_some(true).ok_or_else(useless)
 }
 
 /// The proofs that were used here, of all authenticators; clones share them.
