@@ -57,8 +57,9 @@ pub enum Why {
     Renewal,
 }
 
-/// How many flights there may be at once for what is missing, and for what is renewed.
-const MAX_FLIGHTS: usize = 128;
+/// How many flights there may be at once for what is missing.
+pub const MAX_FLIGHTS: usize = 128;
+/// How many there may be for what is renewed.
 const MAX_RENEWALS: usize = 64;
 /// What the memory of failures may take.
 const FAILED_BYTES: usize = 1024 * 1024;
@@ -202,6 +203,12 @@ impl<V: Send + Sync + 'static> Fetches<V> {
                 },
             },
         }
+    }
+
+    /// Whether there is a flight for `key`.
+    #[must_use]
+    pub fn is_flying(&self, key: KeyedDigest) -> bool {
+        self.0.flights.contains_key(&key)
     }
 
     /// Whether the last fetch of `key` failed.

@@ -142,16 +142,7 @@ impl FailureBudget {
 
 impl Shared {
     fn cell(&self, source: PeerAddress) -> Option<&AtomicU64> {
-        let source = match source {
-            PeerAddress::Ip(IpAddr::V4(address)) => Some(u64::from(address.to_bits())),
-            // whoever has one address of a /64 has all of them
-            PeerAddress::Ip(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-                Some(address) => Some(u64::from(address.to_bits())),
-                None => u64::try_from(address.to_bits() >> 64).ok().map(|net| !net),
-            },
-            PeerAddress::Other => None,
-        };
-        let hash = self.hasher.hash_one(source);
+        let hash = self.hasher.hash_one(network(source));
         let at = usize::try_from(hash % self.whole_at.len() as u64).ok()?;
         self.whole_at.get(at)
     }
@@ -159,6 +150,19 @@ impl Shared {
     fn time(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.origin).as_nanos();
         u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+/// What stands for `source`, for all addresses of its network alike; none where it has no address.
+pub(super) fn network(source: PeerAddress) -> Option<u64> {
+    match source {
+        PeerAddress::Ip(IpAddr::V4(address)) => Some(u64::from(address.to_bits())),
+        // whoever has one address of a /64 has all of them
+        PeerAddress::Ip(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+            Some(address) => Some(u64::from(address.to_bits())),
+            None => u64::try_from(address.to_bits() >> 64).ok().map(|net| !net),
+        },
+        PeerAddress::Other => None,
     }
 }
 

@@ -8,6 +8,7 @@
 // INVARIANT: what we could not find out is a fault and never says anything about the token.
 
 pub mod config;
+mod places;
 mod server;
 
 use std::fmt;
@@ -19,10 +20,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::authentication::claims::ClaimError;
 use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
+use crate::authentication::introspection::places::SourcePlaces;
 use crate::authentication::introspection::server::{Keeping, Server};
 use crate::authentication::principal::{ClientIdentity, Method, Principal, SubscriptionSource};
 use crate::authentication::proof::ProofRules;
-use crate::authentication::unverified::UnverifiedToken;
+use crate::authentication::unverified::{UnverifiedToken, looks_like_jose};
 use crate::authentication::verified_tokens::{OwnTokens, VerifiedToken};
 use crate::authentication::{Challenge, Outcome, presented};
 use crate::cache::Cache;
@@ -45,6 +47,7 @@ pub struct IntrospectionAuthenticator {
     proofs: ProofRules,
     asked: Arc<Asked>,
     fetches: Fetches<Judged>,
+    sources: SourcePlaces,
     failures: FailureBudget,
 }
 
@@ -88,6 +91,8 @@ enum IntrospectionError {
     Refused(#[from] Refusal),
     #[error("too many tokens from this source did not hold: this one was not asked about")]
     TooManyFailures,
+    #[error("too many tokens from this source are asked about just now: this one was not")]
+    TooManyQuestions,
     #[error("the authorization server cannot be asked: {0}")]
     Unavailable(String),
 }
@@ -98,7 +103,9 @@ impl From<IntrospectionError> for Stop {
         let reason = match &error {
             IntrospectionError::Refused(Refusal::Inactive) => Reason::TokenInactive,
             IntrospectionError::Refused(Refusal::Claims(error)) => error.reason(),
-            IntrospectionError::TooManyFailures => Reason::RateLimited,
+            IntrospectionError::TooManyFailures | IntrospectionError::TooManyQuestions => {
+                Reason::RateLimited
+            }
             IntrospectionError::Unavailable(_) => {
                 return Fault::new(FaultReason::DependencyUnavailable, error.to_string()).into();
             }
@@ -165,15 +172,10 @@ impl IntrospectionAuthenticator {
         Outcome::Verified(self.principal(&token))
     }
 
-    /// Whether `token` is a JSON Web Token that says itself to be another issuer's: that is nothing
-    /// to show to this one. What else it says is for the server to judge.
+    /// Whether `token` is a JSON Web Token that is, or may be, another issuer's: that is nothing to
+    /// show to this one. What else it says is for the server to judge.
     fn is_anothers(&self, token: &str) -> bool {
-        let Ok(token) = UnverifiedToken::parse(token) else {
-            return false;
-        };
-        let rules = &self.asked.server.rules;
-        token.unverified_claims.contains_key("iss")
-            && token.unverified_issuer() != Some(&*rules.issuer)
+        is_anothers(token, &self.asked.server.rules.issuer)
     }
 
     /// Judges what changes with time.
@@ -203,7 +205,7 @@ impl IntrospectionAuthenticator {
         }
         let unavailable =
             |error: &FetchError| Err(IntrospectionError::Unavailable(error.message.clone()));
-        let landed = match self.join(token) {
+        let landed = match self.join(token, source)? {
             Joined::Known(judged) => return Ok(Judged::clone(&judged)),
             Joined::Failed(error) => return unavailable(&error),
             Joined::Flying(flight) => timeout_at(until, flight.landed()).await,
@@ -216,27 +218,42 @@ impl IntrospectionAuthenticator {
                 Ok(Judged::clone(&judged))
             }
             Ok(Err(error)) => {
-                if is_of_token(error.kind) {
+                if was_asked(error.kind) {
                     self.failures.take(source, now);
                 }
                 unavailable(&error)
             }
             Err(_) => {
+                self.failures.take(source, now);
                 let why = "no answer within the time that the check may take";
                 Err(IntrospectionError::Unavailable(why.to_owned()))
             }
         }
     }
 
-    fn join(&self, token: &str) -> Joined<Judged> {
+    /// Joins the question about `token`. One that was active when last asked about has places that
+    /// made-up tokens cannot take; of the others, each source has a part.
+    fn join(&self, token: &str, source: PeerAddress) -> Result<Joined<Judged>, IntrospectionError> {
         let key = self.asked.seen.key(token);
+        let (why, place) = if self.asked.seen.find(token).is_some() {
+            (Why::Renewal, None)
+        } else if self.fetches.is_flying(key) {
+            (Why::Missing, None)
+        } else {
+            let place = self.sources.take(source);
+            let place = place.ok_or(IntrospectionError::TooManyQuestions)?;
+            (Why::Missing, Some(place))
+        };
         let known = || self.asked.known(token).map(Arc::new);
         let fetch = || {
             let asked = Arc::clone(&self.asked);
             let token = Secret::new(token.to_owned());
-            async move { asked.ask(&token).await.map(Arc::new) }
+            async move {
+                let _until_the_answer = place;
+                asked.ask(&token).await.map(Arc::new)
+            }
         };
-        self.fetches.join((key, Why::Missing), known, fetch)
+        Ok(self.fetches.join((key, why), known, fetch))
     }
 
     fn principal(&self, token: &VerifiedToken) -> Principal<'_> {
@@ -253,11 +270,21 @@ impl IntrospectionAuthenticator {
     }
 }
 
-/// Whether another token might have had an answer.
-fn is_of_token(kind: FailureKind) -> bool {
+/// Whether `token` says itself to be of another than `issuer`, or cannot be read to find out.
+fn is_anothers(token: &str, issuer: &str) -> bool {
+    match UnverifiedToken::parse(token) {
+        Ok(token) => {
+            token.unverified_claims.contains_key("iss") && token.unverified_issuer() != Some(issuer)
+        }
+        Err(_) => looks_like_jose(token),
+    }
+}
+
+/// Whether the server had a call to answer: a token may be why it could not.
+fn was_asked(kind: FailureKind) -> bool {
     match kind {
-        FailureKind::Refused | FailureKind::Unusable => true,
-        FailureKind::Unavailable | FailureKind::NotAsked => false,
+        FailureKind::Refused | FailureKind::Unusable | FailureKind::Unavailable => true,
+        FailureKind::NotAsked => false,
     }
 }
 
@@ -316,5 +343,46 @@ impl fmt::Debug for IntrospectionAuthenticator {
             .field("name", &self.name)
             .field("server", &self.asked.server)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_may_be_anothers_is_not_for_this_issuer() {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let header = part(r#"{"alg":"RS256"}"#);
+        let signed = |claims: &str| format!("{header}.{}.AA", part(claims));
+        let certificates = part(&format!(r#"{{"x5c":["{}"]}}"#, "A".repeat(4096)));
+        for token in [
+            signed(r#"{"iss":"b"}"#),
+            signed(r#"{"iss":1}"#),
+            signed(r#"{"iss":"a","iss":"b"}"#),
+            format!("{certificates}.{}.AA", part(r#"{"iss":"b"}"#)),
+            format!("{header}.AA.AA.AA.AA"),
+            format!("{header}=.{}.AA", part(r#"{"iss":"b"}"#)),
+        ] {
+            assert!(is_anothers(&token, "a"), "{token}");
+        }
+        for token in ["opaque", "a.b.c", &signed(r#"{"iss":"a"}"#), &signed("{}")] {
+            assert!(!is_anothers(token, "a"), "{token}");
+        }
+    }
+
+    #[test]
+    fn every_call_that_was_made_and_failed_is_charged() {
+        for kind in [
+            FailureKind::Refused,
+            FailureKind::Unusable,
+            FailureKind::Unavailable,
+        ] {
+            assert!(was_asked(kind), "{kind:?}");
+        }
+        assert!(!was_asked(FailureKind::NotAsked));
     }
 }

@@ -4,7 +4,9 @@
 // INVARIANT: what leaves here is called `unverified_`; the word goes where the signature held.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use crate::authentication::algorithm::Algorithm;
@@ -154,9 +156,72 @@ fn media_type(text: &str) -> String {
         .map_or(lower.clone(), str::to_owned)
 }
 
+/// Whether `token` looks like something of JOSE, readable or not: signed or encrypted, in three parts
+/// or more, of which the first begins as a JSON object does. Somebody may read it who is less strict.
+pub(super) fn looks_like_jose(token: &str) -> bool {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &URL_SAFE,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    let mut parts = token.split('.');
+    let first = parts.next().unwrap_or_default().trim_end_matches('=');
+    let begin: Vec<u8> = first
+        .bytes()
+        .take(16)
+        .map(|byte| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => other,
+        })
+        .collect();
+    let begin = LENIENT.decode(begin).unwrap_or_default();
+    parts.count() >= 2 && begin.trim_ascii_start().starts_with(b"{")
+}
+
 /// RFC 7515 section 2: base64url without padding; bits that encode nothing must be zero.
 fn decode(part: &str) -> Result<Vec<u8>, &'static str> {
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| "a part of it is no base64url")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_jose_is_known_whether_or_not_it_can_be_read() {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let claims = part(r#"{"iss":"b"}"#);
+        let long = format!(r#"{{"alg":"RS256","x5c":["{}"]}}"#, "A".repeat(4096));
+        let encrypted = part(r#"{"alg":"dir","enc":"A256GCM"}"#);
+        for token in [
+            format!("{}.{claims}.AA", part(&long)),
+            format!("{encrypted}..AA.AA.AA"),
+            format!("{}.{claims}.AA", part(r#"{"alg":"RS256","alg":"none"}"#)),
+            format!("{}==.{claims}.AA", part(r#"{"alg":"RS256"}"#)),
+            format!("{}.{claims}.", part("\n {\"alg\":\"none\"}")),
+            format!(
+                "{}.{claims}.AA~AA~",
+                part(r#"{"alg":"ES256","typ":"dc+sd-jwt"}"#)
+            ),
+            format!("e30.{claims}.AA"),
+        ] {
+            assert!(UnverifiedToken::parse(&token).is_err() || token.starts_with("e30"));
+            assert!(looks_like_jose(&token), "{token}");
+        }
+        for token in [
+            "",
+            "opaque",
+            "a.b.c",
+            "..",
+            "eyJhIjoxfQ",
+            "eyJhIjoxfQ.AA",
+            "W10.e30.AA",
+        ] {
+            assert!(!looks_like_jose(token), "{token}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::places::SourcePlaces;
 use super::server::{Keeping, Server};
 use super::{Asked, IntrospectionAuthenticator};
 use crate::authentication::claims::ClaimRules;
@@ -177,6 +178,7 @@ impl IntrospectionConfig {
             subscriptions: self.subscriptions.source(),
             asked: Arc::new(asked),
             fetches: Fetches::new(lasting.providers.tasks().cloned(), flight),
+            sources: SourcePlaces::new(),
             failures: lasting.failures.clone(),
         })
     }
