@@ -71,7 +71,8 @@ fn of_xfcc(elements: &str) -> Result<[u8; 32], &'static str> {
     }
 }
 
-/// What stands between separators that are not quoted; none where a quote does not end.
+/// What stands between separators that are not quoted; none where a quote does not end, or where a backslash
+/// stands outside of quotes.
 fn parts(text: &str, separator: u8) -> Option<Vec<&str>> {
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
@@ -79,6 +80,8 @@ fn parts(text: &str, separator: u8) -> Option<Vec<&str>> {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
+            // some read it as an escape there too: what is quoted would differ
+            b'\\' => return None,
             b'"' => quoted = !quoted,
             _ if byte == separator && !quoted => {
                 parts.push(text.get(start..at)?);
@@ -130,6 +133,8 @@ mod tests {
             format!("Hash={one};Subject=\"a"),
             format!("Subject=\"a;Hash={one}"),
             format!("Hash={one},"),
+            format!("Subject=\\\",Hash={one};URI=\""),
+            format!("URI=a\\;Hash={one}"),
         ] {
             assert!(of_xfcc(&elements).is_err(), "{elements}");
         }
