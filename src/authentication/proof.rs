@@ -122,8 +122,15 @@ impl From<ProofError> for Stop {
             ProofError::Dpop(_) | ProofError::Signature | ProofError::Replayed => {
                 Denial::new(Reason::ProofInvalid, why).about_proof().into()
             }
-            ProofError::TooManyFailures => Denial::new(Reason::RateLimited, why).into(),
-            ProofError::Replay(_) => Fault::new(FaultReason::DependencyUnavailable, why).into(),
+            ProofError::TooManyFailures | ProofError::Replay(ReplayError::TooMany) => {
+                Denial::new(Reason::RateLimited, why).into()
+            }
+            ProofError::Replay(ReplayError::Forgotten) => {
+                Denial::new(Reason::ProofInvalid, why).about_proof().into()
+            }
+            ProofError::Replay(ReplayError::Full | ReplayError::Redis(_)) => {
+                Fault::new(FaultReason::DependencyUnavailable, why).into()
+            }
         }
     }
 }

@@ -171,13 +171,19 @@ impl BindingConfig {
         lasting: &Lasting,
     ) -> ProofRules {
         let dpop = self.dpop.clone().unwrap_or_default();
+        let rules = dpop.build();
         let header = HeaderName::parse("dpop").ok();
         let header = header.filter(|_| places.iter().any(is_dpop));
         let proof = |name| CredentialPlace::Header { name, scheme: None };
         ProofRules {
             required: self.required,
-            replays: lasting.replays.store(dpop.replay),
-            dpop: dpop.build(),
+            replays: {
+                // whoever takes no proofs needs none remembered
+                let lifetime = header.as_ref().map_or(0, |_| rules.lifetime());
+                let now = lasting.clock.unix_seconds();
+                lasting.replays.store(dpop.replay, lifetime, now)
+            },
+            dpop: rules,
             xfcc: self.certificate.xfcc,
             proof_places: header.map(proof).into_iter().collect(),
             failures: lasting.failures.clone(),

@@ -46,6 +46,8 @@ pub(super) struct UsedProof {
     pub key: [u8; 32],
     /// Its `jti`, which no other proof of this key has.
     pub id: Box<str>,
+    /// Its `iat`.
+    pub issued: i64,
     /// When it ends, in seconds since 1970: until then it must not be taken again.
     pub ends: i64,
 }
@@ -83,7 +85,7 @@ impl DpopRules {
         let verifier = self.key(&proof, shown.key)?;
         let claims = &proof.unverified_claims;
         judge_target(claims, request, self.scheme)?;
-        let ends = self.judge_times(claims, shown.now)?;
+        let (issued, ends) = self.judge_times(claims, shown.now)?;
         let digest = text_of(claims, "ath").and_then(read_digest);
         let digest = digest.ok_or("it names no token (`ath`)")?;
         if !equal(&digest, &sha256(shown.token.as_bytes())) {
@@ -97,6 +99,7 @@ impl DpopRules {
         Ok(UsedProof {
             key: *shown.key,
             id: id.into(),
+            issued,
             ends,
         })
     }
@@ -120,13 +123,21 @@ impl DpopRules {
         Verifier::of_jwk(jwk, algorithm)
     }
 
-    /// When it ends.
-    fn judge_times(&self, claims: &Map<String, Value>, now: i64) -> Result<i64, &'static str> {
+    /// For how many seconds after its `iat` a proof may be taken.
+    pub(super) fn lifetime(&self) -> i64 {
+        self.max_age_seconds.saturating_add(self.leeway_seconds)
+    }
+
+    /// When it was issued, and when it ends.
+    fn judge_times(
+        &self,
+        claims: &Map<String, Value>,
+        now: i64,
+    ) -> Result<(i64, i64), &'static str> {
         let read = |name| date(claims, name).map_err(|_| "a time in it is no number of seconds");
         let issued = read("iat")?.ok_or("it has no `iat`")?;
         let soon = now.saturating_add(self.leeway_seconds);
-        let most = self.max_age_seconds.saturating_add(self.leeway_seconds);
-        let ends = issued.saturating_add(most);
+        let ends = issued.saturating_add(self.lifetime());
         if issued > soon || read("nbf")?.is_some_and(|begin| begin > soon) {
             return Err("it lies in the future");
         }
@@ -134,7 +145,7 @@ impl DpopRules {
         if ends <= now || end <= now {
             return Err("it is too old");
         }
-        Ok(ends)
+        Ok((issued, ends))
     }
 }
 
