@@ -211,7 +211,7 @@ impl App {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
-            quota: quota::start(&config.quota, counters, &tasks, &metrics),
+            quota: quota::charging(counters, &config.quota, &metrics),
             config,
             tasks,
             readiness,
