@@ -192,11 +192,10 @@ impl App {
             metrics: &metrics,
         };
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
-        let counters = config
-            .quota
-            .start(quota::settings(&loaded)?, &tasks, &metrics);
+        let counting = quota::settings(&loaded)?;
+        let quota = quota::start(&config.quota, counting, &tasks, &metrics);
         let lasting = Lasting {
-            replays: Replays::new(counters.redis().cloned()),
+            replays: Replays::new(quota.store().redis().cloned()),
             ..lasting(&config, around, &provider_tokens)
         };
         let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());
@@ -211,7 +210,7 @@ impl App {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
             servers: Servers::new(),
-            quota: quota::charging(counters, &config.quota, &metrics),
+            quota,
             config,
             tasks,
             readiness,

@@ -1,11 +1,12 @@
 //! The quota of a configuration: what its store needs is read before anything is started.
 
 use crate::authorization::quota::config::{QuotaConfig, StoreSettings};
-use crate::authorization::quota::{Charging, CounterStore, Quota};
+use crate::authorization::quota::{Charging, Quota};
 use crate::config::findings::Findings;
 use crate::config::load::Loaded;
 use crate::config::reader::Reader;
 use crate::problem::Problems;
+use crate::task::Tasks;
 use crate::telemetry::metrics::Metrics;
 
 /// What the store of counters is started with.
@@ -26,6 +27,12 @@ pub(crate) fn settings(loaded: &Loaded) -> Result<StoreSettings, Problems> {
 }
 
 /// The quota that charges.
-pub(super) fn charging(store: CounterStore, config: &QuotaConfig, metrics: &Metrics) -> Quota {
+pub(super) fn start(
+    config: &QuotaConfig,
+    settings: StoreSettings,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> Quota {
+    let store = config.start(settings, tasks, metrics);
     Quota::new(store, Charging::Charge, config.headers, metrics.clone())
 }

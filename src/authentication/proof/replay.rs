@@ -110,11 +110,14 @@ async fn is_first_in(
     let left = proof.ends.saturating_sub(now).saturating_add(1).max(1);
     let left = left.saturating_mul(1000).to_string().into_bytes();
     let answer = redis.run(&USE, &[key], &[request.clone(), left]).await;
-    match answer.map_err(|error| ReplayError::Redis(error.to_string()))? {
-        Value::Nil => Ok(true),
-        Value::BulkString(used) => Ok(has_id && used == request),
-        _ => Err(ReplayError::Redis("its answer is of no use".to_owned())),
+    let answer = answer.map_err(|error| ReplayError::Redis(error.to_string()))?;
+    if answer == Value::Nil {
+        return Ok(true);
     }
+    let Value::BulkString(used) = answer else {
+        return Err(ReplayError::Redis("its answer is of no use".to_owned()));
+    };
+    Ok(has_id && used == request)
 }
 
 /// The proofs that were used here, of all authenticators; clones share them.
