@@ -111,13 +111,12 @@ async fn is_first_in(
     let left = left.saturating_mul(1000).to_string().into_bytes();
     let answer = redis.run(&USE, &[key], &[request.clone(), left]).await;
     let answer = answer.map_err(|error| ReplayError::Redis(error.to_string()))?;
-    if answer == Value::Nil {
-        return Ok(true);
+    if let Value::BulkString(used) = answer {
+        return Ok(has_id && used == request);
     }
-    let Value::BulkString(used) = answer else {
-        return Err(ReplayError::Redis("its answer is of no use".to_owned()));
-    };
-    Ok(has_id && used == request)
+    let is_unused = matches!(answer, Value::Nil);
+    let useless = || ReplayError::Redis("its answer is of no use".to_owned());
+    is_unused.then_some(true).ok_or_else(useless)
 }
 
 /// The proofs that were used here, of all authenticators; clones share them.

@@ -61,6 +61,8 @@ fn filled() -> Metrics {
     metrics.set_providers([(&name, false)]);
     metrics.set_provider_cache(&TokenCache::new(1024));
     metrics.follow_tasks(tasks());
+    metrics.set_revocations([("token", 1)]);
+    metrics.set_revocation_age(&name, Duration::from_secs(3));
     metrics
 }
 
