@@ -57,12 +57,7 @@ fn read(
         .map_err(|message| findings.wrong("basePath", message))
         .ok();
     let authenticators = authenticators("authenticators", &spec.authenticators, known, findings);
-    if spec.subscription == SubscriptionRuleDocument::Required
-        && spec.authenticators.iter().all(|name| name == ANONYMOUS)
-        && !spec.authenticators.is_empty()
-    {
-        findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
-    }
+    warn_of_nobody(spec, findings);
     if spec.operations.is_empty()
         && spec.unmatched_operation == UnmatchedOperationDocument::Deny
         && !site.denies
@@ -106,6 +101,15 @@ fn read(
         upstream,
         origin: origin(site),
     })
+}
+
+fn warn_of_nobody(spec: &ApiSpec, findings: &mut Findings) {
+    if spec.subscription == SubscriptionRuleDocument::Required
+        && spec.authenticators.iter().all(|name| name == ANONYMOUS)
+        && !spec.authenticators.is_empty()
+    {
+        findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
+    }
 }
 
 /// Which listeners serve it; warns where there is none.
