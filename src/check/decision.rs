@@ -22,6 +22,10 @@ use crate::usage::CallerRecord;
     reason = "a grant in a box would cost every allow an allocation"
 )]
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most decisions are grants, and none is kept: a box would be an allocation for each"
+)]
 pub enum Decision<'s> {
     /// The request may pass, with these changes.
     Allow(Grant<'s>),
