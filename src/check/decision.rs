@@ -17,10 +17,6 @@ use crate::upstream::provider::service::TokenOutcome;
 use crate::usage::CallerRecord;
 
 /// The result of a check.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a grant in a box would cost every allow an allocation"
-)]
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
