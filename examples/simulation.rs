@@ -8,7 +8,6 @@
     clippy::print_stdout,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     reason = "a program for whoever reads its tables: what fails ends it, and numbers are small"

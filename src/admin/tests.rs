@@ -218,7 +218,7 @@ async fn the_catalog_is_summarized() {
         body,
         json!({
             "revision": "beef",
-            "counts": { "apis": 1, "applications": 1, "subscriptions": 1, "plans": 1 },
+            "counts": { "apis": 1, "applications": 1, "blocks": 0, "subscriptions": 1, "plans": 1 },
             "ready": false,
             "notReadyReasons": ["keys"],
             "status": { "sources": [{ "name": "main" }] },

@@ -15,7 +15,7 @@ pub mod redis;
 pub mod selection;
 pub mod shared;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod window;
 
 use std::borrow::Cow;

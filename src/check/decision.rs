@@ -18,6 +18,10 @@ use crate::usage::CallerRecord;
 
 /// The result of a check.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most decisions are grants, and none is kept: a box would be an allocation for each"
+)]
 pub enum Decision<'s> {
     /// The request may pass, with these changes.
     Allow(Grant<'s>),

@@ -243,7 +243,9 @@ fn parse(url: &str) -> Result<Address, &'static str> {
     let tls = match url.scheme() {
         "redis" => false,
         "rediss" => true,
-        "unix" if url.host_str().is_none() && url.path().len() > 1 => {
+        "unix"
+            if url.host_str().is_none() && url.path().starts_with('/') && url.path().len() > 1 =>
+        {
             return Ok(Address::Unix(PathBuf::from(url.path())));
         }
         _ => return Err(FORM),

@@ -7,7 +7,7 @@ use crate::authentication::ANONYMOUS;
 use crate::catalog::build::limit::{self, Holder, limits};
 use crate::catalog::build::report::{Report, Site};
 use crate::catalog::build::{Known, origin, path, upstream};
-use crate::catalog::model::limit::{LimitKey, OnExceed};
+use crate::catalog::model::limit::{Limit, LimitKey, OnExceed};
 use crate::catalog::model::{
     Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Operation, PreflightRule, ScopeRule,
     SubscriptionRule, UnmatchedOperation,
@@ -33,6 +33,17 @@ pub(super) fn build(
     api.filter(|_| findings.count() == 0)
 }
 
+/// The limits that protect the Api from everybody together.
+fn own_limits(id: &ApiId, spec: &ApiSpec, findings: &mut Findings) -> Vec<Limit> {
+    let holder = Holder {
+        id: &format!("api/{id}"),
+        plan: None,
+        key: &LimitKey::Api,
+        on_exceed: OnExceed::Deny,
+    };
+    limits(&spec.limits, holder, findings)
+}
+
 fn read(
     site: Site<'_>,
     document: &ApiDocument,
@@ -46,12 +57,7 @@ fn read(
         .map_err(|message| findings.wrong("basePath", message))
         .ok();
     let authenticators = authenticators("authenticators", &spec.authenticators, known, findings);
-    if spec.subscription == SubscriptionRuleDocument::Required
-        && spec.authenticators.iter().all(|name| name == ANONYMOUS)
-        && !spec.authenticators.is_empty()
-    {
-        findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
-    }
+    warn_of_nobody(spec, findings);
     if spec.operations.is_empty()
         && spec.unmatched_operation == UnmatchedOperationDocument::Deny
         && !site.denies
@@ -60,13 +66,7 @@ fn read(
     }
     let id = ApiId::new(&document.metadata.namespace, &document.metadata.name);
     let operations = operations(&id, spec, known, findings);
-    let holder = Holder {
-        id: &format!("api/{id}"),
-        plan: None,
-        key: &LimitKey::Api,
-        on_exceed: OnExceed::Deny,
-    };
-    let limits = limits(&spec.limits, holder, findings);
+    let limits = own_limits(&id, spec, findings);
     let direction = direction(spec, known, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
@@ -101,6 +101,15 @@ fn read(
         upstream,
         origin: origin(site),
     })
+}
+
+fn warn_of_nobody(spec: &ApiSpec, findings: &mut Findings) {
+    if spec.subscription == SubscriptionRuleDocument::Required
+        && spec.authenticators.iter().all(|name| name == ANONYMOUS)
+        && !spec.authenticators.is_empty()
+    {
+        findings.warn("subscription", "every request will be denied: anonymous callers have no application; write `subscription: none`");
+    }
 }
 
 /// Which listeners serve it; warns where there is none.

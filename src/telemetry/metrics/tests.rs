@@ -2,6 +2,8 @@
 
 use super::declaration::ALL;
 use super::*;
+use crate::authorization::quota::testing::limit;
+use crate::catalog::model::limit::Window;
 use crate::upstream::token_cache::TokenCache;
 use crate::usage::{CallerRecord, DecisionId};
 
@@ -60,6 +62,11 @@ fn filled() -> Metrics {
     metrics.provider_fetched(&name, "given");
     metrics.set_providers([(&name, false)]);
     metrics.set_provider_cache(&TokenCache::new(1024));
+    metrics.quota_exceeded(&limit(1, Window::Day), true);
+    metrics.set_quota_counters(1, 0);
+    metrics.redis_requests("quota", "answered").inc();
+    let _durations = metrics.redis_durations("quota");
+    metrics.set_redis_connected("quota", 2);
     metrics.follow_tasks(tasks());
     metrics.set_revocations([("token", 1)]);
     metrics.set_revocation_age(&name, Duration::from_secs(3));

@@ -491,7 +491,7 @@ fn limits_that_cannot_be_counted_are_refused_at_the_start() {
             "{ amount: 2000000000000000, per: day }",
             "it must be 1125899906842624 at most",
         ),
-        ("{ amount: 1, per: fortnight }", "fortnight"),
+        ("{ amount: 1, per: fortnight }", "spec.limits[0].per"),
         ("{ amount: 1, per: day, key: [] }", "name one key at least"),
         (
             "{ amount: 1, per: day, key: [api, api] }",
