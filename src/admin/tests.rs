@@ -164,6 +164,7 @@ fn state() -> AdminState {
                 shared: None,
                 store: None,
                 keep: HumanDuration(Duration::from_secs(3600)),
+                is_open_ended: false,
                 clock: Clock::at(1_800_000_000),
                 tasks: Tasks::new(),
                 metrics: Metrics::new(jiff::Timestamp::UNIX_EPOCH),

@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::admin::revocations::RevocationState;
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::revocation::Revocations;
-use crate::authentication::revocation::config::RevocationConfig;
+use crate::authentication::revocation::config::{self, RevocationConfig};
 use crate::authentication::revocation::file::RevocationFiles;
 use crate::authentication::revocation::keeper::{self, Keeper, KeeperParts};
 use crate::authentication::revocation::shared::{self, SharedEntries, SharedParts};
@@ -130,6 +131,7 @@ impl Revoking {
             shared: shared.clone(),
             store: store.cloned(),
             keep: config.keep,
+            is_open_ended: config::is_open_ended(&loaded.config.authenticators),
             clock: around.clock.clone(),
             tasks: around.tasks.clone(),
             metrics: around.metrics.clone(),
@@ -204,6 +206,7 @@ impl Revoking {
             config: Arc::new(logout.clone()),
             keeper: self.keeper.clone(),
             seen: self.seen.clone(),
+            failures: FailureBudget::new(&config.checks.failed_verifications),
         })
     }
 

@@ -180,12 +180,13 @@ impl JwtAuthenticator {
         }
     }
 
-    /// The keys by one of which the signature of `token` holds.
+    /// The keys by one of which the signature of `token` holds; one that does not is counted against
+    /// what `source` has left of `failures`.
     async fn signed(
         &self,
         token: &UnverifiedToken<'_>,
         types: &TokenTypes,
-        source: PeerAddress,
+        (source, failures): (PeerAddress, &FailureBudget),
     ) -> Result<Arc<KeySet>, JwtError> {
         let header = token.header(types).map_err(JwtError::Header)?;
         // RFC 8725 section 3.1: what the configuration allows, and what the key is for
@@ -205,11 +206,11 @@ impl JwtAuthenticator {
                     NoKey::OtherAlgorithm => JwtError::Algorithm(algorithm),
                 })?;
         let now = Instant::now();
-        if !self.failures.is_left(source, now) {
+        if !failures.is_left(source, now) {
             return Err(JwtError::TooManyFailures);
         }
         if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
-            self.failures.take(source, now);
+            failures.take(source, now);
             return Err(JwtError::Signature);
         }
         Ok(keys)
@@ -220,7 +221,8 @@ impl JwtAuthenticator {
         token: UnverifiedToken<'_>,
         source: PeerAddress,
     ) -> Result<Arc<Identity>, JwtError> {
-        let keys = self.signed(&token, &self.types, source).await?;
+        let counted = (source, &self.failures);
+        let keys = self.signed(&token, &self.types, counted).await?;
         let (text, claims) = (token.text, token.unverified_claims);
         let times = Times::read(&claims)?;
         let timely = self.rules.judge_times(times, self.clock.unix_seconds());

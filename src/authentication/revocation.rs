@@ -31,6 +31,9 @@ use crate::check::request::DownstreamRequest;
 use crate::secret::{KeyedDigest, sha256};
 use crate::usage::CallerRecord;
 
+/// Which part of all entries those of one issuer's logout tokens may be.
+const LOGOUT_SHARE: usize = 4;
+
 /// What is revoked. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Revocations(Arc<Inner>);
@@ -48,14 +51,26 @@ struct Entries {
     by_id: BTreeMap<EntryId, Arc<Entry>>,
     of_kind: BTreeMap<Kind, usize>,
     of_any_subject: usize,
+    /// Those that issuers entered by logout tokens, by issuer.
+    of_logouts: BTreeMap<Arc<str>, usize>,
     /// Those that stand in a file of this replica, by file.
     files: BTreeMap<Arc<str>, BTreeSet<EntryId>>,
 }
 
 /// There are as many entries as there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there are as many entries as `revocation.maxEntries` allows: remove some, or allow more")]
-pub struct Full;
+pub enum Full {
+    /// Of all.
+    #[error(
+        "there are as many entries as `revocation.maxEntries` allows: remove some, or allow more"
+    )]
+    All,
+    /// Of those that one issuer entered by logout tokens: what it says must not keep others from it.
+    #[error(
+        "the issuer's logout tokens entered as many entries as one may, a quarter of `revocation.maxEntries`"
+    )]
+    OfIssuer,
+}
 
 /// What a file changed.
 #[derive(Debug, Default)]
@@ -187,13 +202,19 @@ impl Revocations {
         else {
             return None;
         };
-        let digest = sha256(credential.single()?.as_bytes());
-        let key = key(
-            Kind::Token,
-            None,
-            crate::secret::hexadecimal(&digest).as_bytes(),
-        );
-        self.0.index.refuses(key, None).then_some(Kind::Token)
+        let token = credential.single()?;
+        self.refuses_token(token).then_some(Kind::Token)
+    }
+
+    /// Whether all of `token` is revoked by its digest, or what its signature is over: that can be
+    /// written in several ways that hold.
+    fn refuses_token(&self, token: &str) -> bool {
+        let mut texts = std::iter::once(token).chain(document::signed_part(token));
+        texts.any(|text| {
+            let digest = crate::secret::hexadecimal(&sha256(text.as_bytes()));
+            let key = key(Kind::Token, None, digest.as_bytes());
+            self.0.index.refuses(key, None)
+        })
     }
 
     /// Adds `entry`, to what there is about the same thing; gives what holds then.
@@ -204,9 +225,20 @@ impl Revocations {
         let mut entries = self.entries_locked();
         let is_known = entries.by_id.contains_key(&entry.id());
         if !is_known && entries.by_id.len() >= self.0.max_entries {
-            return Err(Full);
+            return Err(Full::All);
+        }
+        if !is_known && !self.has_room_for_logout(&entries, &entry) {
+            return Err(Full::OfIssuer);
         }
         Ok(self.insert(&mut entries, entry))
+    }
+
+    /// Whether the issuer of `entry` may enter another, where that is by a logout token.
+    fn has_room_for_logout(&self, entries: &Entries, entry: &Entry) -> bool {
+        let most = (self.0.max_entries / LOGOUT_SHARE).max(1);
+        let issuer = entry.logged_out_by();
+        let entered = issuer.and_then(|issuer| entries.of_logouts.get(issuer));
+        entered.is_none_or(|entered| *entered < most)
     }
 
     /// Adds what another replica has accepted, whether or not there is room for it: to leave it out
@@ -217,11 +249,13 @@ impl Revocations {
 
     fn insert(&self, entries: &mut Entries, entry: Entry) -> Arc<Entry> {
         let id = entry.id();
-        let before = entries.by_id.get(&id);
-        let entry = Arc::new(before.map_or(entry.clone(), |before| before.merged(&entry)));
-        if before.is_none() {
-            self.count(entries, &entry, true);
+        let before = entries.by_id.get(&id).cloned();
+        let merged = before.as_ref().map(|before| before.merged(&entry));
+        let entry = Arc::new(merged.unwrap_or(entry));
+        if let Some(before) = before {
+            self.count(entries, &before, false);
         }
+        self.count(entries, &entry, true);
         entries.by_id.insert(id, Arc::clone(&entry));
         self.publish(entries, entry.about.key(), &entry);
         entry
@@ -266,7 +300,7 @@ impl Revocations {
             .copied()
             .collect();
         if (now.by_id.len() + unknown).saturating_sub(gone.len()) > self.0.max_entries {
-            return Err(Full);
+            return Err(Full::All);
         }
         let mut changes = Changes::default();
         for (id, entry) in new {
@@ -395,6 +429,13 @@ impl Revocations {
         *count = step(*count);
         if any {
             entries.of_any_subject = step(entries.of_any_subject);
+        }
+        if let Some(issuer) = entry.logged_out_by() {
+            let count = entries.of_logouts.entry(Arc::clone(issuer)).or_default();
+            *count = step(*count);
+            if *count == 0 {
+                entries.of_logouts.remove(issuer);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::authentication::Authenticator;
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::jwt::logout::{Logout, MAX_AGE_SECONDS, Over, unverified_issuer};
 use crate::authentication::revocation::config::LogoutConfig;
 use crate::authentication::revocation::entry::{About, Entered, LEEWAY_SECONDS};
@@ -41,6 +42,8 @@ pub struct LogoutState {
     pub keeper: Keeper,
     /// The messages of the last minutes.
     pub seen: SeenLogouts,
+    /// What senders of tokens whose signature does not hold have left: not that of clients.
+    pub failures: FailureBudget,
 }
 
 /// The logout tokens that were taken, by issuer and `jti`; clones share them.
@@ -98,10 +101,7 @@ impl LogoutState {
             Over::Session(session) => About::session(issuer, session),
             Over::Subject(subject) => About::subject(issuer, subject),
         };
-        // what was issued in the very second of the logout is over too
-        let entry = self
-            .keeper
-            .logged_out(about, logout.issued.saturating_add(1));
+        let entry = self.keeper.logged_out(about, logout.issued);
         let entered = self.keeper.enter(entry).await;
         entered.map_err(|error| error.to_string())?;
         // remembered once it is in force: one that failed may be sent again
@@ -125,7 +125,10 @@ impl LogoutState {
         let jwt = own
             .next()
             .ok_or("none of `revocation.logout.authenticators` has its issuer")?;
-        let verified = jwt.verify_logout(token, &self.config.clients, source).await;
+        let counted = (source, &self.failures);
+        let verified = jwt
+            .verify_logout(token, &self.config.clients, counted)
+            .await;
         verified.map_err(|error| error.to_string())
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{JwtAuthenticator, JwtError};
 use crate::authentication::claims::LOGOUT_EVENT;
+use crate::authentication::failures::FailureBudget;
 use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::check::decision::Stop;
 use crate::check::request::PeerAddress;
@@ -65,7 +66,8 @@ impl JwtAuthenticator {
         &self.rules.issuer
     }
 
-    /// Verifies a logout token for one of `clients`, sent from `source`.
+    /// Verifies a logout token for one of `clients`, sent from `source`. `failures` are those of
+    /// senders of logout tokens: clients that share an address with an issuer take nothing of it.
     ///
     /// # Errors
     /// Why it is none.
@@ -73,7 +75,7 @@ impl JwtAuthenticator {
         &self,
         token: &str,
         clients: &[String],
-        source: PeerAddress,
+        (source, failures): (PeerAddress, &FailureBudget),
     ) -> Result<Logout, NoLogout> {
         if token.len() > self.max_token {
             return Err(NoLogout::Invalid("it is longer than tokens may be"));
@@ -82,7 +84,9 @@ impl JwtAuthenticator {
         if token.unverified_issuer() != Some(&*self.rules.issuer) {
             return Err(NoLogout::Invalid("its `iss` is another issuer"));
         }
-        let signed = self.signed(&token, &TokenTypes::Logout, source).await;
+        let signed = self
+            .signed(&token, &TokenTypes::Logout, (source, failures))
+            .await;
         signed.map_err(|error| NoLogout::Unverified(told(error)))?;
         self.read_logout(&token.unverified_claims, clients)
             .map_err(NoLogout::Invalid)

@@ -60,6 +60,13 @@ const DEFAULT_KEEP: HumanDuration = HumanDuration(Duration::from_secs(24 * 60 * 
 const MAX_KEEP: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 const MAX_MAX_ENTRIES: usize = 100_000_000;
 
+/// Whether there are tokens of `authenticators` that may last without an end that we know.
+#[must_use]
+pub fn is_open_ended(authenticators: &AuthenticatorConfigs) -> bool {
+    let mut all = authenticators.values();
+    all.any(|config| matches!(config, AuthenticatorConfig::Introspection(_)))
+}
+
 impl Default for RevocationConfig {
     fn default() -> Self {
         Self {
@@ -148,8 +155,16 @@ impl RevocationConfig {
         findings: &mut Findings,
     ) {
         for (name, config) in authenticators {
-            let AuthenticatorConfig::Jwt(jwt) = config else {
-                continue;
+            let jwt = match config {
+                AuthenticatorConfig::Jwt(jwt) => jwt,
+                AuthenticatorConfig::Introspection(_) => {
+                    let message = format!(
+                        "tokens of authenticator `{name}` that live longer are good again after this time, where a revocation of more than one token does not say `until`: have its server bound how long they live"
+                    );
+                    findings.warn("keep", message);
+                    continue;
+                }
+                AuthenticatorConfig::ApiKey(_) | AuthenticatorConfig::AppId(_) => continue,
             };
             if jwt.max_lifetime.is_none() {
                 let message = format!(

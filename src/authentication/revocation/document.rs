@@ -54,6 +54,8 @@ pub struct Reading {
     pub now: i64,
     /// The longest that a token lasts.
     pub keep: HumanDuration,
+    /// Whether tokens are taken that may last longer, as nothing here bounds how long they do.
+    pub is_open_ended: bool,
 }
 
 /// Why an entry is none: where, and what is wrong. It never holds a value of the entry.
@@ -164,8 +166,9 @@ impl EntryDocument {
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return wrong("token", "is empty or longer than a token may be");
         }
+        let told_apart_by = signed_part(token).unwrap_or(token);
         Ok((
-            About::token(&sha256(token.as_bytes())),
+            About::token(&sha256(told_apart_by.as_bytes())),
             unverified_expiry(token),
         ))
     }
@@ -212,6 +215,8 @@ impl EntryDocument {
             (Kind::Token | Kind::Jti, None, None) if reading.by == Entered::File => {
                 return wrong("until", "is needed: the token's `exp`");
             }
+            // a server says which are active, and those need not end within `keep`, nor at all
+            (Kind::Token | Kind::Jti, None, None) if reading.is_open_ended => NEVER,
             (_, Some(given), Some(expires)) => given.max(expires),
             (_, Some(given), None) => given,
             (_, None, Some(expires)) => expires,
@@ -253,6 +258,22 @@ fn digest(text: &str) -> Result<[u8; 32], Wrong> {
         },
         Ok,
     )
+}
+
+/// What the signature of a JSON Web Token is over. Whoever has the token can write its signature
+/// in another way that holds too, so that a digest of the whole does not find it again.
+pub(super) fn signed_part(token: &str) -> Option<&str> {
+    let (signed, _signature) = token.rsplit_once('.')?;
+    let (header, claims) = signed.split_once('.')?;
+    if claims.contains('.') {
+        return None;
+    }
+    // opaque tokens may have dots too, and theirs are not parts with a meaning
+    let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+    header
+        .trim_ascii_start()
+        .starts_with(b"{")
+        .then_some(signed)
 }
 
 /// When `token` says that it ends, where it says that. Believed for no more than how long its own

@@ -20,7 +20,7 @@ pub const NEVER: i64 = 253_402_300_799;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
-    /// One token, by the SHA-256 digest of all of it.
+    /// One token, by the SHA-256 digest of all of it, or of its signed part.
     Token,
     /// One token, by its issuer and `jti`.
     Jti,
@@ -108,7 +108,7 @@ impl About {
         }
     }
 
-    /// The token whose bytes have this digest.
+    /// The token whose bytes, or the bytes of whose signed part, have this digest.
     pub(super) fn token(digest: &[u8; 32]) -> Self {
         Self {
             kind: Kind::Token,
@@ -269,6 +269,18 @@ impl Entry {
         self.by
     }
 
+    /// The issuer that entered it by a logout token.
+    pub(super) fn logged_out_by(&self) -> Option<&Arc<str>> {
+        let issuer = self.about.issuer.as_ref();
+        issuer.filter(|_| self.by == Entered::Logout)
+    }
+
+    /// Whether it was entered so late that a removal of what was entered before `at` is not of it.
+    pub(super) fn is_entered_after(&self, at: i64) -> bool {
+        // what a file said is in force as long as it stands in one
+        self.by != Entered::File && self.at >= at
+    }
+
     /// Tokens that were issued before this second are refused.
     pub(super) fn refuses_before(&self) -> i64 {
         match (self.about.kind.is_one_token(), self.before) {
@@ -373,6 +385,15 @@ mod tests {
         let merged = entry(None, 100).merged(&entry(Some(3), 50));
         assert_eq!((merged.before, merged.until), (None, 100));
         assert_eq!(merged.refuses_before(), i64::MAX);
+    }
+
+    #[test]
+    fn what_is_entered_after_a_removal_is_not_removed_by_it() {
+        let mut entry = entry(Some(1), 2);
+        entry.at = 50;
+        assert!(entry.is_entered_after(50) && !entry.is_entered_after(51));
+        entry.by = Entered::File;
+        assert!(!entry.is_entered_after(50));
     }
 
     #[test]

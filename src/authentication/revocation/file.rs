@@ -241,6 +241,8 @@ impl Inner {
             by: Entered::File,
             now: now.as_second(),
             keep: self.keep,
+            // where that matters, a file says when it ends
+            is_open_ended: true,
         };
         let entries = parse(&file.name, bytes, &reading)?;
         let taken = self.revocations.replace_file(&file.name, entries);
@@ -317,6 +319,7 @@ mod tests {
             by: Entered::File,
             now: 1_800_000_000,
             keep: HumanDuration(std::time::Duration::from_secs(3600)),
+            is_open_ended: true,
         };
         let entries = parse("revoked.yaml", text.as_bytes(), &reading);
         entries

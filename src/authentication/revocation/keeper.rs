@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::authentication::revocation::document::Reading;
-use crate::authentication::revocation::entry::{About, Entered, Entry, EntryId, NEVER};
+use crate::authentication::revocation::entry::{About, Entered, Entry, EntryId, Kind, NEVER};
 use crate::authentication::revocation::shared::SharedEntries;
 use crate::authentication::revocation::{Full, Revocations};
 use crate::clock::Clock;
@@ -27,6 +27,8 @@ struct Inner {
     shared: Option<SharedEntries>,
     store: Option<Store>,
     keep: HumanDuration,
+    /// Whether tokens are taken whose end nothing here bounds.
+    is_open_ended: bool,
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
@@ -43,6 +45,8 @@ pub struct KeeperParts {
     pub store: Option<Store>,
     /// How long entries are kept that do not say.
     pub keep: HumanDuration,
+    /// Whether tokens are taken whose end nothing here bounds.
+    pub is_open_ended: bool,
     /// The time of day.
     pub clock: Clock,
     /// Where files are written.
@@ -120,6 +124,7 @@ impl Keeper {
             shared,
             store,
             keep,
+            is_open_ended,
             clock,
             tasks,
             metrics,
@@ -129,6 +134,7 @@ impl Keeper {
             shared,
             store,
             keep,
+            is_open_ended,
             clock,
             tasks,
             metrics,
@@ -148,18 +154,23 @@ impl Keeper {
             by,
             now: self.0.clock.unix_seconds(),
             keep: self.0.keep,
+            is_open_ended: self.0.is_open_ended,
         }
     }
 
-    /// That an issuer says that what was issued before a time is over.
+    /// That an issuer said in the second `issued` that something is over: a session with all its
+    /// tokens, as there is no other of its name; of a subject, what was issued until now.
     #[must_use]
-    pub fn logged_out(&self, about: About, before: i64) -> Entry {
-        let Reading { by, now, keep } = self.reading(Entered::Logout);
-        let keep = i64::try_from(keep.0.as_secs()).unwrap_or(NEVER);
+    pub fn logged_out(&self, about: About, issued: i64) -> Entry {
+        let reading = self.reading(Entered::Logout);
+        let (by, now) = (reading.by, reading.now);
+        let keep = i64::try_from(reading.keep.0.as_secs()).unwrap_or(NEVER);
+        // what was issued in the very second of the logout is over too, by whichever clock
+        let last = issued.max(now).saturating_add(1);
         Entry {
+            before: (about.kind() != Kind::Session).then_some(last),
             about,
-            before: Some(before),
-            until: before.max(now).saturating_add(keep).min(NEVER),
+            until: last.saturating_add(keep).min(NEVER),
             note: None,
             by,
             at: now,
@@ -272,5 +283,32 @@ pub fn load(revocations: &Revocations, store: &Store) {
     for entry in store.take_revocations() {
         // what was accepted once stays in force, whatever the configuration allows now
         revocations.add_accepted(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logout_ends_a_session_for_good_and_a_subject_until_now_by_either_clock() {
+        let keeper = Keeper::new(KeeperParts {
+            revocations: Revocations::new(10),
+            shared: None,
+            store: None,
+            keep: HumanDuration(std::time::Duration::from_secs(3600)),
+            is_open_ended: false,
+            clock: Clock::at(1000),
+            tasks: Tasks::new(),
+            metrics: Metrics::new(jiff::Timestamp::UNIX_EPOCH),
+        });
+        let session = keeper.logged_out(About::session("i".into(), "s"), 990);
+        assert_eq!((session.before, session.until), (None, 1001 + 3600));
+        let subject = |issued| {
+            let entry = keeper.logged_out(About::subject("i".into(), "s"), issued);
+            (entry.before, entry.until)
+        };
+        assert_eq!(subject(990), (Some(1001), 1001 + 3600));
+        assert_eq!(subject(1005), (Some(1006), 1006 + 3600));
     }
 }

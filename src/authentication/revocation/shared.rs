@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often everything is read although nothing seems to be missing.
 const READ_AGAIN: Duration = Duration::from_secs(60 * 60);
+/// How young a life of the hash may be for a replica to start with it: until then, others that know more
+/// may not have written it back to a Redis that came back empty.
+const SETTLED_SECONDS: i64 = 5;
 /// How many entries are read or written at once.
 const PAGE: usize = 500;
 
@@ -163,7 +166,9 @@ impl SharedEntries {
     /// Where Redis did not take that: the entry stays in force then.
     pub async fn remove(&self, entry: &Entry) -> Result<(), RedisUnavailable> {
         let was_pending = self.0.locked().pending.remove(&entry.id());
-        let removed = self.0.remove(entry.id(), entry.until).await;
+        // also where the clock of whoever entered it is ahead of ours, that entry is meant
+        let after = entry.at.saturating_add(1);
+        let removed = self.0.remove(entry.id(), (entry.until, after)).await;
         let position = removed.inspect_err(|_| {
             if was_pending {
                 self.0.locked().pending.insert(entry.id());
@@ -196,14 +201,11 @@ impl SharedEntries {
 
     /// Lets Redis forget what is over.
     pub async fn forget(&self, ids: &[EntryId]) {
-        let now = self.0.parts.clock.unix_seconds();
         for ids in ids.chunks(PAGE) {
             self.0.locked().pending.retain(|id| !ids.contains(id));
+            let args = Scripts::sweep_args(&self.0.channel, ids);
             // what is left there is found by the next that reads the whole
-            let _ = self
-                .0
-                .run(&self.0.scripts.sweep, Scripts::sweep_args(now, ids))
-                .await;
+            let _ = self.0.run(&self.0.scripts.sweep, args).await;
         }
     }
 
@@ -309,7 +311,7 @@ impl Inner {
                 "changes are not heard",
             ));
         }
-        let there = self.position().await?;
+        let (there, _) = self.position().await?;
         match &following.at {
             Some(at) if *at == there && following.read.elapsed() < READ_AGAIN => {
                 following.behind = None;
@@ -332,10 +334,15 @@ impl Inner {
     async fn read_all(&self, following: &mut Following) -> Result<(), RedisUnavailable> {
         following.at = None;
         // what changes from here on is heard, and applied after what is read
-        let position = self.position().await?;
+        let (position, age) = self.position().await?;
         let found = self.scan().await?;
         let missing = self.compare(&found);
         self.locked().pending.extend(missing);
+        let is_first = self.locked().known.is_none();
+        if is_first && (0..SETTLED_SECONDS).contains(&age) {
+            // read again at the next look
+            return self.write_pending().await;
+        }
         self.applied.send_replace(Some(position.clone()));
         following.at = Some(position);
         following.behind = None;
@@ -364,9 +371,8 @@ impl Inner {
             }
         }
         for ids in over.chunks(PAGE) {
-            let now = self.parts.clock.unix_seconds();
-            self.run(&self.scripts.sweep, Scripts::sweep_args(now, ids))
-                .await?;
+            let args = Scripts::sweep_args(&self.channel, ids);
+            self.run(&self.scripts.sweep, args).await?;
         }
         Ok(found)
     }
@@ -390,11 +396,11 @@ impl Inner {
                 }
                 found.insert(id, marked);
             }
-            Some(Value::Removed { .. }) => {
+            Some(Value::Removed { at, .. }) => {
                 found.insert(id, Marked::Removed);
                 let is_pending = self.locked().pending.contains(&id);
                 if !is_pending {
-                    self.removed_elsewhere(id).await;
+                    self.removed_elsewhere(id, at).await;
                 }
             }
             // nobody else writes here: it is of a version that we do not know, or damaged. What we know
@@ -434,13 +440,29 @@ impl Inner {
     async fn apply(&self, change: Change) {
         match change {
             Change::Put(entry) => self.add(*entry),
-            Change::Removed(id) => self.removed_elsewhere(id).await,
+            Change::Removed(id, at) => self.removed_elsewhere(id, at).await,
+            Change::Swept(id) => self.swept_elsewhere(id),
         }
     }
 
-    /// Another replica removed an entry; what stands in a file of this one stays, and is written again.
-    async fn removed_elsewhere(&self, id: EntryId) {
-        if self.parts.revocations.is_in_file(id) {
+    /// Redis forgot an entry by its clock; what is needed by ours stays, and is written again.
+    fn swept_elsewhere(&self, id: EntryId) {
+        let now = self.parts.clock.unix_seconds();
+        let known = self.parts.revocations.get(id);
+        if known.is_some_and(|entry| !entry.is_over(now)) {
+            self.locked().pending.insert(id);
+            self.nudge.notify_one();
+        }
+    }
+
+    /// Another replica removed what was entered before `at`; what stands in a file of this one, or was
+    /// entered here later, stays and is written again.
+    async fn removed_elsewhere(&self, id: EntryId, at: i64) {
+        let revocations = &self.parts.revocations;
+        let is_later = revocations
+            .get(id)
+            .is_some_and(|entry| entry.is_entered_after(at));
+        if is_later || revocations.is_in_file(id) {
             self.locked().pending.insert(id);
             self.nudge.notify_one();
             return;
@@ -461,7 +483,8 @@ impl Inner {
         loop {
             let gone = self.locked().gone.first().copied();
             let Some(id) = gone else { break };
-            self.remove(id, self.parts.clock.unix_seconds()).await?;
+            let now = self.parts.clock.unix_seconds();
+            self.remove(id, (now, now)).await?;
             self.locked().gone.remove(&id);
         }
         loop {
@@ -499,19 +522,25 @@ impl Inner {
         Ok(())
     }
 
-    async fn remove(&self, id: EntryId, until: i64) -> Result<Position, RedisUnavailable> {
+    /// Removes what ends at `until` and was entered before now, or before `after`.
+    async fn remove(
+        &self,
+        id: EntryId,
+        (until, after): (i64, i64),
+    ) -> Result<Position, RedisUnavailable> {
         let now = self.parts.clock.unix_seconds();
-        let args = Scripts::remove_args(&self.channel, id, (now, until));
+        let args = Scripts::remove_args(&self.channel, id, (now, until, after.max(now)));
         let (epoch, number) = read(self.run(&self.scripts.remove, args).await?)?;
         Ok(Position { epoch, number })
     }
 
-    async fn position(&self) -> Result<Position, RedisUnavailable> {
+    /// Where the changes stand there, and how many seconds old this life of the hash is.
+    async fn position(&self) -> Result<(Position, i64), RedisUnavailable> {
         let answer = self
             .run(&self.scripts.position, Scripts::position_args())
             .await?;
-        let (epoch, number): (String, u64) = read(answer)?;
-        Ok(Position { epoch, number })
+        let (epoch, number, age): (String, u64, i64) = read(answer)?;
+        Ok((Position { epoch, number }, age))
     }
 
     async fn run(

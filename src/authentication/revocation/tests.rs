@@ -39,7 +39,7 @@ fn a_full_set_refuses_what_is_new_and_drops_nothing() {
     let bob = About::subject("i".into(), "bob");
     assert_eq!(
         revocations.add(entry(bob.clone(), 10, Entered::Admin)),
-        Err(Full)
+        Err(Full::All)
     );
     // what is known already may say more
     revocations
@@ -47,7 +47,7 @@ fn a_full_set_refuses_what_is_new_and_drops_nothing() {
         .unwrap();
     assert!(refuses(&revocations, 19) && revocations.is_full());
     let full = revocations.replace_file(&"f".into(), vec![entry(bob.clone(), 1, Entered::File)]);
-    assert_eq!(full.unwrap_err(), Full);
+    assert_eq!(full.unwrap_err(), Full::All);
     // another replica had room
     revocations.add_accepted(entry(bob, 10, Entered::Admin));
     assert_eq!(revocations.list(0, 10).0, 2);
@@ -123,4 +123,41 @@ fn many_entries_are_found_each() {
     let listed = revocations.after(None, 3000);
     let rest = revocations.after(listed.last().map(|entry| entry.id()), 3000);
     assert_eq!((listed.len(), rest.len()), (3000, 2000));
+}
+
+#[test]
+fn a_token_is_found_whatever_its_signature_is_written_as() {
+    let revocations = Revocations::new(10);
+    let revoke = |text: &str| {
+        let mut entry = entry(About::token(&sha256(text.as_bytes())), 0, Entered::Admin);
+        entry.before = None;
+        revocations.add(entry).unwrap();
+    };
+    revoke("e30.e30");
+    assert!(revocations.refuses_token("e30.e30.one") && revocations.refuses_token("e30.e30.other"));
+    assert!(!revocations.refuses_token("e30.e31.one"));
+    // whole, as an opaque one
+    revoke("v4.public.one");
+    revoke("v4.public");
+    assert!(revocations.refuses_token("v4.public.one"));
+    assert!(!revocations.refuses_token("v4.public.other"));
+}
+
+#[test]
+fn an_issuer_that_logs_out_many_leaves_room_for_others() {
+    let revocations = Revocations::new(8);
+    let session = |issuer: &str, sid: &str, by| entry(About::session(issuer.into(), sid), 10, by);
+    for sid in ["1", "2"] {
+        revocations.add(session("i", sid, Entered::Logout)).unwrap();
+    }
+    let full = revocations.add(session("i", "3", Entered::Logout));
+    assert_eq!(full, Err(Full::OfIssuer));
+    // again, another's, and by somebody else
+    revocations.add(session("i", "1", Entered::Logout)).unwrap();
+    revocations.add(session("j", "3", Entered::Logout)).unwrap();
+    revocations.add(session("i", "3", Entered::Admin)).unwrap();
+    // there is room again where one is over
+    let over = session("i", "2", Entered::Logout).id();
+    revocations.remove(over).unwrap();
+    revocations.add(session("i", "4", Entered::Logout)).unwrap();
 }

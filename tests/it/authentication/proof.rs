@@ -13,7 +13,7 @@ use crate::support::check::{CheckBuilder, header};
 use crate::support::portcullis::PortcullisBuilder;
 use crate::support::proof::{Proof, Prover, sha256_text};
 use crate::support::providers::Providers;
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::signing::{Algorithm, SigningKeys};
 
 const URL: &str = "http://api.example/orders/7";
@@ -568,7 +568,10 @@ async fn a_token_that_is_introspected_is_bound_too() {
 
 #[tokio::test]
 async fn replicas_that_share_redis_take_a_proof_once_and_none_without_it() {
-    let mut redis = RedisServer::start();
+    let mut redis = RedisServer::start_with(RedisOptions {
+        acl: true,
+        ..RedisOptions::default()
+    });
     let start = |redis: &RedisServer| {
         let mut store = redis.config();
         store["type"] = json!("redis");

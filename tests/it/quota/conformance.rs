@@ -60,7 +60,11 @@ async fn exact_counters_of_a_user_over_tls_conform() {
 async fn leased_counters_conform() {
     // so long that no share ends while the test moves the clock
     let lifetime = Duration::from_secs(3600);
-    over(RedisOptions::default(), Some(lifetime)).await;
+    let options = RedisOptions {
+        acl: true,
+        ..RedisOptions::default()
+    };
+    over(options, Some(lifetime)).await;
 }
 
 async fn over(options: RedisOptions, lease: Option<Duration>) {

@@ -12,6 +12,7 @@ fn read_by(by: Entered, document: Value) -> Result<Entry, Wrong> {
         by,
         now: NOW,
         keep: HumanDuration(Duration::from_secs(3600)),
+        is_open_ended: false,
     })
 }
 
@@ -41,12 +42,59 @@ fn the_end_of_a_token_is_read_from_the_token_which_is_not_kept() {
     let token = format!("e30.{claims}.x");
     let entry = read(json!({ "kind": "token", "token": token })).unwrap();
     assert_eq!(entry.until, NOW + 77);
-    assert_eq!(entry.about, About::token(&sha256(token.as_bytes())));
+    // also where its signature is written in another way
+    let signed = token.strip_suffix(".x").unwrap();
+    assert_eq!(entry.about, About::token(&sha256(signed.as_bytes())));
     assert!(!format!("{entry:?}").contains(&token));
     let opaque = read(json!({ "kind": "token", "token": "opaque" })).unwrap();
     assert_eq!(opaque.until, NOW + 3600);
+    assert_eq!(opaque.about, About::token(&sha256(b"opaque")));
     let known = read(json!({ "kind": "token", "token": token, "value": "x" }));
     assert_eq!(known.unwrap_err().place, "token");
+}
+
+#[test]
+fn only_what_has_the_header_of_a_json_web_token_has_a_signed_part() {
+    assert_eq!(signed_part("e30.e30.x"), Some("e30.e30"));
+    assert_eq!(signed_part("e30.e30."), Some("e30.e30"));
+    for other in [
+        "",
+        "opaque",
+        "e30.x",
+        "v4.public.x",
+        "e30.a.b.c.d",
+        "a.b.c",
+        "..x",
+    ] {
+        assert_eq!(signed_part(other), None, "{other}");
+    }
+}
+
+#[test]
+fn one_token_whose_end_is_not_known_stays_revoked_where_tokens_may_outlive_what_is_kept() {
+    let read = |document| {
+        let document: EntryDocument = serde_json::from_value(document).unwrap();
+        let read = document.read(&Reading {
+            by: Entered::Admin,
+            now: NOW,
+            keep: HumanDuration(Duration::from_secs(3600)),
+            is_open_ended: true,
+        });
+        read.unwrap().until
+    };
+    assert_eq!(read(json!({ "kind": "token", "token": "opaque" })), NEVER);
+    assert_eq!(
+        read(json!({ "kind": "jti", "issuer": "i", "value": "1" })),
+        NEVER
+    );
+    let claims = URL_SAFE_NO_PAD.encode(json!({ "exp": NOW + 77 }).to_string());
+    let token = format!("e30.{claims}.x");
+    assert_eq!(read(json!({ "kind": "token", "token": token })), NOW + 77);
+    let until = Timestamp::from_second(NOW + 10).unwrap().to_string();
+    assert_eq!(
+        read(json!({ "kind": "token", "token": "opaque", "until": until })),
+        NOW + 11
+    );
 }
 
 #[test]

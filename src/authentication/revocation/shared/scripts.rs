@@ -1,8 +1,9 @@
 //! What is written to Redis and told on the channel, and how that is read.
 //!
 //! A field of the hash is an entry's id. Its value is `until|before|entry`; that of one that was removed
-//! is `until|x|`. The fields `#epoch` and `#seq` say which life of the hash this is and how often it
-//! changed. A message is `epoch|number|+|id|value` or `epoch|number|-|id|`.
+//! is `until|x|at`: what was entered before `at` is removed. The fields `#epoch`, `#born` and `#seq` say
+//! which life of the hash this is, since when, and how often it changed. A message is
+//! `epoch|number|+|id|value`, `epoch|number|-|id|at`, or `epoch|number|~|id|` of what has ended there.
 
 use crate::authentication::revocation::entry::{Entry, EntryId, LEEWAY_SECONDS, NEVER};
 use crate::redis::Script;
@@ -15,7 +16,9 @@ const REMOVED: &str = "x";
 /// Writes entries: what is there already is never made less.
 const PUT: &str = r"
 local channel, fresh = ARGV[1], ARGV[2]
-redis.call('HSETNX', KEYS[1], '#epoch', fresh)
+if redis.call('HSETNX', KEYS[1], '#epoch', fresh) == 1 then
+  redis.call('HSET', KEYS[1], '#born', redis.call('TIME')[1])
+end
 local epoch = redis.call('HGET', KEYS[1], '#epoch')
 for at = 3, #ARGV, 4 do
   local id, before, upto, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -43,30 +46,44 @@ return 1
 
 /// Marks an entry as removed; tells which change that is.
 const REMOVE: &str = r"
-local channel, fresh, id, upto = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-redis.call('HSETNX', KEYS[1], '#epoch', fresh)
+local channel, fresh, id, upto, at = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('HSETNX', KEYS[1], '#epoch', fresh) == 1 then
+  redis.call('HSET', KEYS[1], '#born', redis.call('TIME')[1])
+end
 local epoch = redis.call('HGET', KEYS[1], '#epoch')
-redis.call('HSET', KEYS[1], id, upto .. '|x|')
+redis.call('HSET', KEYS[1], id, upto .. '|x|' .. at)
 local number = redis.call('HINCRBY', KEYS[1], '#seq', 1)
-redis.call('PUBLISH', channel, epoch .. '|' .. string.format('%d', number) .. '|-|' .. id .. '|')
+redis.call('PUBLISH', channel, epoch .. '|' .. string.format('%d', number) .. '|-|' .. id .. '|' .. at)
 return { epoch, number }
 ";
 
-/// Forgets those of these that are over.
+/// Forgets those of these that are over by the clock of Redis, as a replica's may be wrong; tells of
+/// it, so that a replica which takes one for needed still writes it back.
 const SWEEP: &str = r"
-local now = tonumber(ARGV[1])
-for at = 2, #ARGV do
-  local known = redis.call('HGET', KEYS[1], ARGV[at])
+local channel = ARGV[1]
+local now = tonumber(redis.call('TIME')[1]) - tonumber(ARGV[2])
+local epoch = redis.call('HGET', KEYS[1], '#epoch') or ''
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local known = redis.call('HGET', KEYS[1], id)
   local upto = known and string.match(known, '^(%-?%d+)|')
-  if upto and tonumber(upto) < now then redis.call('HDEL', KEYS[1], ARGV[at]) end
+  if upto and tonumber(upto) < now then
+    redis.call('HDEL', KEYS[1], id)
+    local number = redis.call('HINCRBY', KEYS[1], '#seq', 1)
+    redis.call('PUBLISH', channel, epoch .. '|' .. string.format('%d', number) .. '|~|' .. id .. '|')
+  end
 end
 return 1
 ";
 
-/// Tells which life this is, and how often it changed.
+/// Tells which life this is, how often it changed, and how many seconds old it is.
 const POSITION: &str = r"
-redis.call('HSETNX', KEYS[1], '#epoch', ARGV[1])
-return { redis.call('HGET', KEYS[1], '#epoch'), tonumber(redis.call('HGET', KEYS[1], '#seq') or '0') }
+local now = redis.call('TIME')[1]
+if redis.call('HSETNX', KEYS[1], '#epoch', ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[1], '#born', now)
+end
+local there = redis.call('HMGET', KEYS[1], '#epoch', '#seq', '#born')
+return { there[1], tonumber(there[2] or '0'), tonumber(now) - tonumber(there[3] or '0') }
 ";
 
 /// The scripts.
@@ -113,6 +130,8 @@ pub(super) enum Value {
     Removed {
         /// Until when that is known.
         until: i64,
+        /// What was entered before then is removed, in seconds since 1970.
+        at: i64,
     },
 }
 
@@ -121,7 +140,7 @@ impl Value {
     pub(super) fn is_over(&self, now: i64) -> bool {
         match self {
             Self::Entry(entry) => entry.is_over(now),
-            Self::Removed { until } => until.saturating_add(LEEWAY_SECONDS) < now,
+            Self::Removed { until, .. } => until.saturating_add(LEEWAY_SECONDS) < now,
         }
     }
 }
@@ -155,8 +174,10 @@ impl Marked {
 pub(super) enum Change {
     /// An entry came, or says more.
     Put(Box<Entry>),
-    /// An entry was removed.
-    Removed(EntryId),
+    /// An entry was removed that was entered before then, in seconds since 1970.
+    Removed(EntryId, i64),
+    /// What Redis had of an entry was over, by its clock.
+    Swept(EntryId),
 }
 
 impl Scripts {
@@ -188,7 +209,7 @@ impl Scripts {
     pub(super) fn remove_args(
         channel: &str,
         id: EntryId,
-        (now, until): (i64, i64),
+        (now, until, at): (i64, i64, i64),
     ) -> Vec<Vec<u8>> {
         let least = now.saturating_add(REMOVED_SECONDS);
         // a replica may know it until it ends, but for one that never does
@@ -202,13 +223,18 @@ impl Scripts {
             fresh_epoch(),
             id.to_string().into_bytes(),
             until.to_string().into_bytes(),
+            at.to_string().into_bytes(),
         ]
     }
 
-    pub(super) fn sweep_args(now: i64, ids: &[EntryId]) -> Vec<Vec<u8>> {
-        let now = now.saturating_sub(LEEWAY_SECONDS).to_string();
-        let ids = ids.iter().map(|id| id.to_string().into_bytes());
-        std::iter::once(now.into_bytes()).chain(ids).collect()
+    pub(super) fn sweep_args(channel: &str, ids: &[EntryId]) -> Vec<Vec<u8>> {
+        let first = [channel.to_owned(), LEEWAY_SECONDS.to_string()];
+        let ids = ids.iter().map(ToString::to_string);
+        first
+            .into_iter()
+            .chain(ids)
+            .map(String::into_bytes)
+            .collect()
     }
 
     pub(super) fn position_args() -> Vec<Vec<u8>> {
@@ -227,7 +253,8 @@ pub(super) fn parse_value(value: &[u8]) -> Option<Value> {
     let until: i64 = parts.next()?.parse().ok()?;
     let (before, entry) = (parts.next()?, parts.next()?);
     if before == REMOVED {
-        return Some(Value::Removed { until });
+        let at = parse_removal(entry)?;
+        return Some(Value::Removed { until, at });
     }
     let before = match before {
         "" => None,
@@ -242,14 +269,24 @@ pub(super) fn parse_value(value: &[u8]) -> Option<Value> {
     })))
 }
 
+/// Reads when an entry was removed; where that is not said, whatever was entered is.
+fn parse_removal(at: &str) -> Option<i64> {
+    match at {
+        "" => Some(i64::MAX),
+        at => at.parse().ok(),
+    }
+}
+
 /// Reads a message.
 pub(super) fn parse_message(message: &[u8]) -> Option<(Position, Change)> {
     let mut parts = std::str::from_utf8(message).ok()?.splitn(5, '|');
     let (epoch, number) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
     let (change, id) = (parts.next()?, parts.next()?.parse().ok()?);
-    let change = match (change, parse_value(parts.next()?.as_bytes())) {
+    let rest = parts.next()?;
+    let change = match (change, parse_value(rest.as_bytes())) {
         ("+", Some(Value::Entry(entry))) if entry.id() == id => Change::Put(entry),
-        ("-", None) => Change::Removed(id),
+        ("-", None) => Change::Removed(id, parse_removal(rest)?),
+        ("~", None) if rest.is_empty() => Change::Swept(id),
         _ => return None,
     };
     Some((Position { epoch, number }, change))
@@ -293,11 +330,28 @@ mod tests {
         assert!(matches!(change, Change::Put(put) if put == read));
         let removed = parse_message(format!("e|13|-|{id}|").as_bytes()).unwrap();
         assert!(position.is_followed_by(&removed.0) && removed.0.includes(&position));
-        assert!(matches!(removed.1, Change::Removed(other) if other == id));
+        assert!(matches!(removed.1, Change::Removed(other, i64::MAX) if other == id));
+        let removed = parse_message(format!("e|13|-|{id}|99").as_bytes()).unwrap();
+        assert!(matches!(removed.1, Change::Removed(other, 99) if other == id));
+        let swept = parse_message(format!("e|14|~|{id}|").as_bytes()).unwrap();
+        assert!(matches!(swept.1, Change::Swept(other) if other == id));
         assert!(matches!(
-            parse_value(b"30|x|"),
-            Some(Value::Removed { until: 30 })
+            parse_value(b"30|x|20"),
+            Some(Value::Removed { until: 30, at: 20 })
         ));
+        let at_any_time = parse_value(b"30|x|");
+        assert!(matches!(
+            at_any_time,
+            Some(Value::Removed { at: i64::MAX, .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_over_is_judged_by_the_clock_of_redis() {
+        let args = Scripts::sweep_args("c", &[entry().id()]);
+        let id = entry().id().to_string();
+        assert_eq!(args, [&b"c"[..], b"120", id.as_bytes()]);
+        assert!(SWEEP.contains("redis.call('TIME')"));
     }
 
     #[test]
@@ -310,6 +364,8 @@ mod tests {
             "e|1|+".to_owned(),
             format!("e|1|+|{id}|"),
             format!("e|x|-|{id}|"),
+            format!("e|1|-|{id}|soon"),
+            format!("e|1|~|{id}|1"),
             format!("e|1|?|{id}|"),
             format!("e|1|+|{other}|1|1|{json}"),
             format!("e|1|+|{id}|1|1|{{}}"),

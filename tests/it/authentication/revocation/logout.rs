@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::later;
-use crate::gate::{Gate, allowed, refused};
+use crate::gate::{Gate, allowed, get_order, refused};
+use crate::support::check::socket_address;
 use crate::support::http::{self, Response};
 use crate::support::issuer::Issuer;
 use crate::support::token::Token;
@@ -257,4 +258,9 @@ async fn a_sender_of_many_that_do_not_hold_is_not_looked_at() {
         "{}",
         gate.server.stderr()
     );
+    // what clients have left is another matter
+    let client = get_order()
+        .bearer(&gate.token().sign())
+        .source(Some(socket_address("127.0.0.1", 40_000)));
+    allowed(&gate.ask(client).await);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{admin, earlier, revoke};
 use crate::gate::{Gate, allowed, metadata, refused};
 use crate::support::chaos::ChaosProxy;
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::{PATIENCE, eventually};
 
 /// A replica that reaches Redis at `address`.
@@ -69,7 +69,11 @@ fn source(gate: &Gate) -> Value {
 
 #[tokio::test]
 async fn what_one_replica_is_told_all_refuse_also_one_that_starts_later() {
-    let redis = RedisServer::start();
+    // with the user of the guide
+    let redis = RedisServer::start_with(RedisOptions {
+        acl: true,
+        ..RedisOptions::default()
+    });
     let gates = three(&redis);
     for gate in &gates {
         allowed(&gate.ask_with(&earlier(gate).sign()).await);
@@ -284,4 +288,95 @@ async fn what_stands_in_a_file_of_one_replica_all_refuse_until_it_does_not() {
     std::fs::write(gate.server.folder().join("revoked.yaml"), "[]\n").unwrap();
     until(&gate, "alice", "permitted").await;
     until(&other, "alice", "permitted").await;
+}
+
+#[tokio::test]
+async fn what_redis_forgets_although_a_replica_needs_it_is_written_back() {
+    let redis = RedisServer::start();
+    let gate = replica(&redis, redis.address());
+    let entry = revoke(&gate.server, alice());
+    let (key, id) = (
+        "{portcullis}:revocation:entries",
+        entry["id"].as_str().unwrap(),
+    );
+    let epoch: String = redis.ask(&["HGET", key, "#epoch"]);
+    // as where the clock of Redis is wrong
+    let _: i64 = redis.ask(&["HDEL", key, id]);
+    let number: i64 = redis.ask(&["HINCRBY", key, "#seq", "1"]);
+    let message = format!("{epoch}|{number}|~|{id}|");
+    let heard: i64 = redis.ask(&["PUBLISH", "{portcullis}:revocation:changes", &message]);
+    assert_eq!(heard, 1);
+    eventually("it to be written back", || {
+        let is_there: bool = redis.ask(&["HEXISTS", key, id]);
+        is_there.then_some(())
+    });
+    refused(
+        &gate.ask_with(&earlier(&gate).sign()).await,
+        "token_revoked",
+    );
+}
+
+#[tokio::test]
+async fn what_is_revoked_again_without_redis_outlives_an_earlier_removal_and_a_restart() {
+    let redis = RedisServer::start();
+    let proxy = ChaosProxy::to(redis.address());
+    let state = tempfile::tempdir().unwrap();
+    let store = json!({ "path": state.path().join("state.db") });
+    let start = || {
+        Gate::with(|builder, _| {
+            builder
+                .set(&["revocation"], section(&redis, proxy.address()))
+                .set(&["store"], store.clone())
+        })
+    };
+    let mut gate = start();
+    let entry = revoke(&gate.server, alice());
+    let target = format!("/v1/revocations/{}", entry["id"].as_str().unwrap());
+    assert_eq!(admin(&gate.server, "DELETE", &target, "").status, 200);
+    until(&gate, "alice", "permitted").await;
+    // not in the second of the removal
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    proxy.cut();
+    eventually("the replica to notice", || {
+        source(&gate)["problem"].as_str().map(drop)
+    });
+    let again = alice().to_string();
+    let again = admin(&gate.server, "POST", "/v1/revocations", &again);
+    assert_eq!(again.status, 202, "{}", again.text());
+    gate.server.kill();
+    proxy.heal();
+    let gate = start();
+    refused(
+        &gate.ask_with(&earlier(&gate).sign()).await,
+        "token_revoked",
+    );
+    let late = replica(&redis, redis.address());
+    until(&late, "alice", "token_revoked").await;
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_while_redis_is_empty_waits_for_those_who_know_more() {
+    let redis = RedisServer::start();
+    let proxy = ChaosProxy::to(redis.address());
+    let one = replica(&redis, proxy.address());
+    revoke(&one.server, alice());
+    proxy.cut();
+    let _: String = redis.ask(&["FLUSHALL"]);
+    let revocation = section(&redis, redis.address());
+    let late = Gate::with(|builder, _| builder.set(&["revocation"], revocation).without_waiting());
+    eventually("the new one to have read Redis", || {
+        let is_there: bool = redis.ask(&["EXISTS", "{portcullis}:revocation:entries"]);
+        is_there.then_some(())
+    });
+    proxy.heal();
+    let (start, token) = (Instant::now(), earlier(&late).sign());
+    loop {
+        let found = metadata(&late.ask_with(&token).await, "reason").unwrap();
+        if found == "token_revoked" {
+            break;
+        }
+        assert_eq!(found, "dependency_unavailable");
+        assert!(start.elapsed() < PATIENCE, "{}", late.server.stderr());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
