@@ -80,11 +80,12 @@ async fn an_optional_subscription_is_not_needed() {
 }
 
 fn with_source(source: &str) -> Gate {
+    let bronze = "kind: Plan\nmetadata: { name: bronze }\nspec: {}\n";
     Gate::with(|builder, _| {
-        builder.set(
-            &["authenticators", "partners", "subscriptions"],
-            json!(source),
-        )
+        let path = ["authenticators", "partners", "subscriptions"];
+        builder
+            .set(&path, json!(source))
+            .catalog("bronze.yaml", bronze)
     })
 }
 
