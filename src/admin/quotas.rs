@@ -1,12 +1,13 @@
 //! What the admin API tells of limits: a subscription's counters, and who took most.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub(super) async fn counters(
     selection: Result<Query<Selection>, QueryRejection>,
 ) -> Result<Response, AdminProblem> {
     let Query(selection) = selection.map_err(|_| {
-        let detail = "give `application` and `api`, and where limits count them `issuer`, `subject` and `address`";
+        let detail = "give `application` and `api`, and where limits count them `issuer`, `subject` and `address` (an IP address), and nothing else";
         AdminProblem::new(StatusCode::BAD_REQUEST, detail)
     })?;
     let snapshot = state.snapshots.current();
@@ -144,7 +145,9 @@ impl<'c> Found<'c> {
 /// What has to be given to tell the counter of `limit`.
 fn needs(limit: &Limit, selection: &Selection) -> Vec<&'static str> {
     let needed = limit.keys.iter().filter_map(|key| match key {
-        LimitKey::Subject if selection.subject.is_empty() => Some("subject"),
+        LimitKey::Subject if selection.subject.is_empty() || selection.issuer.is_empty() => {
+            Some("issuer and subject")
+        }
         LimitKey::Address if selection.address.is_none() => Some("address"),
         LimitKey::Claim(_) => Some("a claim, which cannot be given here"),
         LimitKey::Operation if limit.plan.is_some() => {
@@ -170,8 +173,14 @@ fn counter(limit: &Limit, operation: Option<&Operation>, level: &Level) -> Value
         "remaining": level.remaining,
         "used": limit.rule.capacity().saturating_sub(level.remaining),
         "resetSeconds": level.reset.map(|reset| reset.as_secs_f64()),
-        "resetAt": level.reset.and_then(|reset| Timestamp::now().checked_add(reset).ok()),
+        "resetAt": level.reset.and_then(reset_at),
     })
+}
+
+/// When that is, to the second.
+fn reset_at(reset: Duration) -> Option<Timestamp> {
+    let at = Timestamp::now().checked_add(reset).ok()?;
+    at.round(Unit::Second).ok()
 }
 
 /// The applications that took most, on this replica.

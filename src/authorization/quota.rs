@@ -272,8 +272,13 @@ impl Quota {
     /// A quota that counts nothing, for commands that judge without serving.
     #[must_use]
     pub fn offline(metrics: Metrics) -> Self {
+        Self::offline_with(QuotaHeadersConfig::default(), metrics)
+    }
+
+    /// The same, telling clients of limits as `headers` says.
+    #[must_use]
+    pub fn offline_with(headers: QuotaHeadersConfig, metrics: Metrics) -> Self {
         let store = CounterStore::Local(LocalCounters::new(0));
-        let headers = QuotaHeadersConfig::default();
         Self::new(store, Charging::ReadOnly, headers, metrics)
     }
 
@@ -356,7 +361,7 @@ impl Quota {
         let told = told(limits, levels);
         let (limit, level) = told.clone().min_by_key(|(_, level)| level.remaining)?;
         let headers = if self.0.headers.on_allow {
-            headers::headers(self.0.headers.names, told)
+            headers::headers(self.0.headers.names, None, told)
         } else {
             Vec::new()
         };
@@ -381,7 +386,7 @@ impl Quota {
             limit: Arc::clone(&limit.id),
             remaining: level.remaining,
             retry_after: level.wait,
-            headers: headers::headers(self.0.headers.names, told),
+            headers: headers::headers(self.0.headers.names, Some((limit, *level)), told),
         })
     }
 }

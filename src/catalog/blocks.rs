@@ -140,6 +140,7 @@ mod tests {
             not_addresses: Vec::new(),
             api: None,
             until: None,
+            note: None,
             origin: Origin {
                 source: "main".into(),
                 file: "blocks.yaml".into(),

@@ -84,6 +84,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let decision_header = loaded.config.checks.decision_header();
+    let quota_headers = loaded.config.quota.headers;
     let revocations = load_revocations(&loaded, &clock)?;
     let snapshot = runtime.block_on(async {
         let mut lasting = Lasting::offline(clock.clone());
@@ -98,7 +99,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     })?;
     let metrics = Metrics::new(clock.now());
     let (recorder, mut collected) = Recorder::collecting(metrics.clone(), clock.clone());
-    let authorization = Authorization::new(clock, revocations, Quota::offline(metrics));
+    let authorization = Authorization::new(
+        clock,
+        revocations,
+        Quota::offline_with(quota_headers, metrics),
+    );
     let checker = Checker::new(authorization, decision_header, recorder);
     let asking = Asking {
         listener,

@@ -31,6 +31,7 @@ pub(in crate::admin) fn block(block: &Block, catalog: &Catalog) -> Value {
         "notAddresses": block.not_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "api": api.map(|api| api.id.as_str()),
         "until": block.until,
+        "note": block.note,
         "origin": origin(&block.origin),
     })
 }

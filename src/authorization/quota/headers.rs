@@ -11,10 +11,12 @@ use crate::catalog::model::limit::Limit;
 ///
 /// `RateLimit-Policy` and `RateLimit` name each limit with its quota `q`, window `w`, what remains
 /// `r` and the seconds `t` until all of it is there again (draft-ietf-httpapi-ratelimit-headers-10,
-/// sections 3 and 4). `X-RateLimit-*` tell of the one of which least is left.
+/// sections 3 and 4). `X-RateLimit-*` tell of the one that `refused`, else of the one of which least
+/// is left.
 #[must_use]
 pub fn headers<'l>(
     names: HeaderNames,
+    refused: Option<(&Limit, Level)>,
     told: impl Iterator<Item = (&'l Limit, Level)> + Clone,
 ) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
@@ -40,7 +42,8 @@ pub fn headers<'l>(
         headers.push(("ratelimit", left));
     }
     if matches!(names, HeaderNames::Legacy | HeaderNames::Both)
-        && let Some((limit, level)) = told.min_by_key(|(_, level)| level.remaining)
+        && let Some((limit, level)) =
+            refused.or_else(|| told.min_by_key(|(_, level)| level.remaining))
     {
         headers.push(("x-ratelimit-limit", limit.rule.amount.to_string()));
         headers.push(("x-ratelimit-remaining", level.remaining.to_string()));

@@ -44,7 +44,7 @@ pub(super) fn build(
             && spec.addresses.is_empty()
             && spec.not_addresses.is_empty();
         if is_everybody {
-            findings.wrong("", "name an `application`, a `subject`, `addresses` or an `api`: a block of everything is an api without operations");
+            findings.wrong("", "name an `application`, a `subject`, `addresses`, `notAddresses` or an `api`: a block of everything is an api without operations");
         }
         (
             ranges("addresses", &spec.addresses, findings),
@@ -60,6 +60,7 @@ pub(super) fn build(
         not_addresses,
         api: api.map(ApiIndex),
         until: spec.until,
+        note: spec.note.as_deref().map(Into::into),
         origin: origin(site),
     })
 }

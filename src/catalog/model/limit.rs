@@ -189,6 +189,8 @@ pub struct Block {
     pub api: Option<ApiIndex>,
     /// When it ends.
     pub until: Option<Timestamp>,
+    /// Why, for people.
+    pub note: Option<Arc<str>>,
     /// Where it was declared.
     pub origin: Origin,
 }

@@ -221,7 +221,7 @@ pub fn parse_document(yaml: &YamlDocument) -> Result<DocumentBody, Problem> {
     fn boxed<T: DeserializeOwned>(yaml: &YamlDocument) -> Result<Box<T>, Problem> {
         yaml.parse().map(Box::new)
     }
-    const KINDS: &str = "known are Api, Application, Subscription, Plan";
+    const KINDS: &str = "known are Api, Application, Subscription, Plan, Block";
     match Locator::find_scalar(yaml.text(), "kind").as_deref() {
         Some("Api") => boxed(yaml).map(DocumentBody::Api),
         Some("Application") => boxed(yaml).map(DocumentBody::Application),
