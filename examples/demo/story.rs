@@ -25,6 +25,8 @@ pub(crate) struct Step {
     pub(crate) sent: &'static str,
     pub(crate) method: &'static str,
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// For which application it is sent.
+    pub(crate) application: &'static str,
     pub(crate) status: u16,
     pub(crate) outcome: Outcome,
 }
@@ -46,6 +48,7 @@ impl Step {
             sent,
             method: "GET",
             headers: Vec::new(),
+            application: "shop",
             status: 200,
             outcome,
         }
@@ -127,7 +130,13 @@ pub(crate) fn steps(issuer: &Issuer) -> Vec<Step> {
 
 /// The requests of an application on trial, whose plan has room for two in a year.
 pub(crate) fn quota_steps() -> Vec<Step> {
-    let ask = |title| Step::new(title, "API key on trial").header("x-api-key", TRIAL_KEY);
+    let ask = |title| {
+        let step = Step::new(title, "API key on trial").header("x-api-key", TRIAL_KEY);
+        Step {
+            application: "trial",
+            ..step
+        }
+    };
     vec![
         ask("first of two a year"),
         ask("second of two a year"),
