@@ -171,21 +171,19 @@ impl Revocations {
                     | Value::Object(_) => refuses(kind, issuer, &value.to_string()),
                 })
         };
-        if claim(Kind::Session, "sid") {
-            Some(Kind::Session)
-        } else if claim(Kind::Jti, "jti") {
-            Some(Kind::Jti)
-        } else if subjects().any(|subject| refuses(Kind::Subject, issuer, subject)) {
-            Some(Kind::Subject)
-        } else if let Some(client) = &identity.client_id
-            && refuses(Kind::Client, issuer, client)
-        {
-            Some(Kind::Client)
-        } else if refuses(Kind::Issuer, issuer, "") {
-            Some(Kind::Issuer)
-        } else {
-            None
-        }
+        let is_refused = |kind: &Kind| match kind {
+            Kind::Session => claim(Kind::Session, "sid"),
+            Kind::Jti => claim(Kind::Jti, "jti"),
+            Kind::Subject => subjects().any(|subject| refuses(Kind::Subject, issuer, subject)),
+            Kind::Client => {
+                let client = identity.client_id.as_deref();
+                client.is_some_and(|client| refuses(Kind::Client, issuer, client))
+            }
+            Kind::Issuer => refuses(Kind::Issuer, issuer, ""),
+            // looked for by the digest of the credential, and where the application is known
+            Kind::Token | Kind::Application => false,
+        };
+        Kind::ALL.into_iter().find(is_refused)
     }
 
     /// Whether the token itself is revoked: its digest is made where any is revoked by it.

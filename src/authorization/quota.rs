@@ -1,7 +1,7 @@
 //! The quota: the limits that a request counts for, all charged or none.
 //!
 //! Which limits those are says [`selection`]; where they are counted, a [`CounterStore`]. A request
-//! that application, subscription or scopes refuse never comes here.
+//! that application, subscription, scopes or blocks refuse never comes here.
 //
 // INVARIANT: a store that cannot say is a fault, never an allow and never a 429.
 
@@ -98,7 +98,9 @@ pub struct Level {
 #[error("the quota's store cannot say: {0}")]
 pub struct StoreUnavailable(pub String);
 
-/// Where limits are counted.
+/// Where limits are counted. Every store charges all counters of a check or none, admits a charge that
+/// it took a moment ago without charging it, saturates at 2^53 at the least, and says by whose clock
+/// its windows are; `tests/it/quota/conformance.rs` holds them to it.
 #[derive(Debug)]
 pub enum CounterStore {
     /// In this process.
@@ -294,7 +296,7 @@ impl Quota {
         &self.0.consumers
     }
 
-    /// Charges the request of `principal` to every limit that it counts for.
+    /// Charges the request that is `asked` about to every limit that it counts for.
     ///
     /// # Errors
     /// `quota_exceeded` or `rate_limited`; `dependency_unavailable` where the store cannot say.

@@ -54,7 +54,7 @@ pub struct LogoutConfig {
     pub clients: Vec<String>,
 }
 
-/// The `revocation` section of a configuration that has none.
+/// How many entries there may be, where nothing is said of that.
 pub const DEFAULT_MAX_ENTRIES: usize = 1_000_000;
 const DEFAULT_KEEP: HumanDuration = HumanDuration(Duration::from_secs(24 * 60 * 60));
 const MAX_KEEP: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
@@ -64,7 +64,12 @@ const MAX_MAX_ENTRIES: usize = 100_000_000;
 #[must_use]
 pub fn is_open_ended(authenticators: &AuthenticatorConfigs) -> bool {
     let mut all = authenticators.values();
-    all.any(|config| matches!(config, AuthenticatorConfig::Introspection(_)))
+    all.any(|config| match config {
+        AuthenticatorConfig::Introspection(_) => true,
+        AuthenticatorConfig::Jwt(_)
+        | AuthenticatorConfig::ApiKey(_)
+        | AuthenticatorConfig::AppId(_) => false,
+    })
 }
 
 impl Default for RevocationConfig {

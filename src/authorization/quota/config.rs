@@ -39,8 +39,9 @@ pub struct QuotaConfig {
     pub replicas: u64,
     /// What clients are told.
     pub headers: QuotaHeadersConfig,
-    /// How many counters there may be whose keys callers choose (subjects, addresses, claims); all
-    /// further ones of a limit share one.
+    /// How many counters there may be in this process whose keys callers choose (subjects, addresses,
+    /// claims), and half as many of one limit; all further ones of a limit share one. In Redis nothing
+    /// bounds them; with leases, further ones are charged exactly.
     pub max_counters: usize,
 }
 

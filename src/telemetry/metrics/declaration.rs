@@ -30,7 +30,7 @@ declarations! {
     CHECK_DURATION = "histogram" "portcullis_check_duration_seconds" ["decision"],
         "Time from receiving a check to its answer";
     CHECKS_IN_FLIGHT = "gauge" "portcullis_checks_in_flight" [],
-        "Checks that wait, for the rest of their message or for a key set";
+        "Checks that wait: for the rest of their message, a key set, an issuer, a provider or Redis";
     CONNECTIONS = "gauge" "portcullis_connections" ["listener"],
         "Open connections";
     CONNECTIONS_REFUSED = "counter" "portcullis_connections_refused_total" ["listener", "reason"],
@@ -150,7 +150,8 @@ pub fn metrics_reference() -> String {
     text.push_str(
         "\nLabels come from closed sets: names of the configuration and of the catalog, the reasons of\n\
          [DENIALS.md](DENIALS.md), and names of ours. Nothing that a client sends becomes a label. `source`\n\
-         is the name of a source of the catalog, or `configuration` for the authenticators and their files.\n",
+         is the name of a source of the catalog, or `configuration` for the authenticators and their files;\n\
+         of revocations it is the path of a file, or `redis`.\n",
     );
     text
 }
