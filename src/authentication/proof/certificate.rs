@@ -11,32 +11,27 @@ use crate::secret::{equal, sha256};
 /// The longest `x-forwarded-client-cert`.
 const MAX_XFCC_BYTES: usize = 64 * 1024;
 
-/// Judges whether the client's certificate is the one with the digest `bound`; with `xfcc`, what a
-/// trusted sidecar says about it counts too.
+/// Judges whether the client's certificate is the one with the digest `bound`. With `xfcc`, what a
+/// trusted proxy says about it counts, where it says anything: the connection's own certificate is
+/// that proxy's then, and a token that is bound to the proxy is not for everybody behind it.
 pub(super) fn judge(
     bound: &[u8; 32],
     xfcc: bool,
     request: &DownstreamRequest,
 ) -> Result<(), &'static str> {
-    let peer = request.peer_certificate();
     let forwarded = match request.trusted_xfcc() {
         Some(values) if xfcc => values,
         Some(_) | None => Values::Absent,
     };
-    let digests = match (peer.is_empty(), forwarded) {
-        (true, Values::Absent) => {
-            return Err("Envoy does not show it, or the client has none");
-        }
-        (false, Values::Absent) => [Some(of_pem(peer)?), None],
-        (true, Values::One(elements)) => [None, Some(of_xfcc(elements)?)],
-        (false, Values::One(elements)) => [Some(of_pem(peer)?), Some(of_xfcc(elements)?)],
-        (_, Values::Several) => return Err("it was forwarded more than once"),
+    let digest = match (forwarded, request.peer_certificate()) {
+        (Values::One(elements), _) => of_xfcc(elements)?,
+        (Values::Several, _) => return Err("it was forwarded more than once"),
+        (Values::Absent, "") => return Err("Envoy does not show it, or the client has none"),
+        (Values::Absent, peer) => of_pem(peer)?,
     };
-    if digests.iter().flatten().any(|digest| equal(digest, bound)) {
-        Ok(())
-    } else {
-        Err("it is another than the token is bound to")
-    }
+    equal(&digest, bound)
+        .then_some(())
+        .ok_or("it is another than the token is bound to")
 }
 
 /// The digest of the one certificate in `encoded`, a PEM text that is percent-encoded, as Envoy has it.

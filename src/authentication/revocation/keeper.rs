@@ -19,20 +19,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// Keeps what is revoked. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Keeper(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    revocations: Revocations,
-    shared: Option<SharedEntries>,
-    store: Option<Store>,
-    keep: HumanDuration,
-    /// Whether tokens are taken whose end nothing here bounds.
-    is_open_ended: bool,
-    clock: Clock,
-    tasks: Tasks,
-    metrics: Metrics,
-}
+pub struct Keeper(Arc<KeeperParts>);
 
 /// What a [`Keeper`] is made of.
 #[derive(Debug)]
@@ -119,26 +106,7 @@ impl Keeper {
     /// Keeps entries by these parts.
     #[must_use]
     pub fn new(parts: KeeperParts) -> Self {
-        let KeeperParts {
-            revocations,
-            shared,
-            store,
-            keep,
-            is_open_ended,
-            clock,
-            tasks,
-            metrics,
-        } = parts;
-        Self(Arc::new(Inner {
-            revocations,
-            shared,
-            store,
-            keep,
-            is_open_ended,
-            clock,
-            tasks,
-            metrics,
-        }))
+        Self(Arc::new(parts))
     }
 
     /// What requests read.

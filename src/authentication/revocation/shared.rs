@@ -64,7 +64,7 @@ pub struct SharedParts {
     pub revocations: Revocations,
     /// Where entries outlive the process beside Redis.
     pub store: Option<Store>,
-    /// Where files are written.
+    /// Where changes are followed, and the store is written.
     pub tasks: Tasks,
     /// The time of day.
     pub clock: Clock,

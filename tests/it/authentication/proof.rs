@@ -432,6 +432,13 @@ async fn a_forwarded_certificate_counts_only_where_listener_and_authenticator_sa
             ] {
                 refused(&ask(xfcc).await, "proof_invalid");
             }
+            // the certificate of the connection is the proxy's, for which the token is not shown
+            let through = |xfcc: String| {
+                let check = get().bearer(&token).certificate(&certificate);
+                gate.ask(check.header("x-forwarded-client-cert", xfcc))
+            };
+            allowed(&through(good.clone()).await);
+            refused(&through(format!("Hash={other}")).await, "proof_invalid");
         } else {
             refused(&response, "proof_invalid");
         }
