@@ -40,6 +40,7 @@ use crate::config::tagged::TaggedMap;
 use crate::listener::{
     ListenerConfig, check_listeners, check_logout, check_peers, default_listeners, fiware,
 };
+use crate::spiffe::config::SpiffeConfig;
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::upstream::provider;
@@ -54,6 +55,9 @@ pub struct Config {
     /// observe 127.0.0.1:9090.
     #[schemars(default, with = "BTreeMap<String, ListenerConfig>")]
     pub listeners: BTreeMap<String, ListenerConfig>,
+    /// Who we are in the mesh, and whose word counts there.
+    #[schemars(default)]
+    pub spiffe: SpiffeConfig,
     /// What holds for every check.
     #[schemars(default)]
     pub checks: ChecksConfig,
@@ -85,8 +89,9 @@ pub struct Config {
 }
 
 /// The sections, as they are written.
-pub const SECTIONS: [&str; 10] = [
+pub const SECTIONS: [&str; 11] = [
     "listeners",
+    "spiffe",
     "checks",
     "authenticators",
     "providers",
@@ -105,6 +110,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listeners: default_listeners(),
+            spiffe: SpiffeConfig::default(),
             checks: ChecksConfig::default(),
             authenticators: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -128,6 +134,7 @@ impl Config {
             check_listeners(&self.listeners, findings);
             check_peers(&self.listeners, !self.providers.is_empty(), findings);
         });
+        findings.within("spiffe", |findings| self.spiffe.check(findings));
         findings.within("checks", |findings| self.checks.check(findings));
         findings.within("authenticators", |findings| {
             for name in self.authenticators.keys() {
@@ -263,6 +270,7 @@ impl<'de> Visitor<'de> for ConfigSeed<'_> {
                 "listeners" => {
                     config.listeners = map.next_value_seed(TaggedMap::new(section, self.0))?;
                 }
+                "spiffe" => config.spiffe = map.next_value()?,
                 "checks" => config.checks = map.next_value()?,
                 "authenticators" => {
                     config.authenticators = map.next_value_seed(TaggedMap::new(section, self.0))?;

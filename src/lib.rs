@@ -56,6 +56,7 @@ pub mod readiness;
 pub mod redis;
 pub mod secret;
 pub mod signing;
+pub mod spiffe;
 pub mod store;
 pub mod task;
 
