@@ -16,6 +16,7 @@ pub mod introspection;
 pub mod jwt;
 pub mod key_refresh;
 pub mod key_set;
+pub mod mtls;
 pub mod principal;
 pub mod proof;
 pub mod revocation;
@@ -23,17 +24,18 @@ pub mod revocation;
 mod testing;
 mod unverified;
 pub mod verified_tokens;
+pub mod workload;
 
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
 use crate::authentication::credential::{Credential, CredentialPlace, Found};
 use crate::authentication::introspection::IntrospectionAuthenticator;
 use crate::authentication::jwt::JwtAuthenticator;
+use crate::authentication::mtls::MtlsAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Method, Principal, SubscriptionSource,
 };
 use crate::authentication::revocation::Revocations;
-use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::routing::Route;
@@ -54,6 +56,8 @@ pub enum Authenticator {
     ApiKey(ApiKeyAuthenticator),
     /// App ids and their keys.
     AppId(AppIdAuthenticator),
+    /// Workloads, by the certificates of their connections.
+    Mtls(MtlsAuthenticator),
     /// Everybody.
     Anonymous,
 }
@@ -76,14 +80,16 @@ impl Authenticator {
     async fn authenticate(
         &self,
         request: &DownstreamRequest,
-        catalog: &Catalog,
+        route: &Route<'_>,
         until: &(impl Fn() -> Instant + Sync),
     ) -> Outcome<'_> {
+        let catalog = route.catalog();
         match self {
             Self::Jwt(jwt) => jwt.authenticate(request).await,
             Self::Introspection(introspection) => introspection.authenticate(request, until).await,
             Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
             Self::AppId(app_id) => app_id.authenticate(request, catalog),
+            Self::Mtls(mtls) => mtls.authenticate(request, catalog, route.snapshot().mesh()),
             Self::Anonymous => Outcome::Verified(anonymous()),
         }
     }
@@ -96,6 +102,7 @@ impl Authenticator {
             Self::Introspection(introspection) => introspection.name(),
             Self::ApiKey(api_key) => api_key.name(),
             Self::AppId(app_id) => app_id.name(),
+            Self::Mtls(mtls) => mtls.name(),
             Self::Anonymous => ANONYMOUS,
         }
     }
@@ -108,6 +115,7 @@ impl Authenticator {
             Self::Introspection(_) => Method::Introspection,
             Self::ApiKey(_) => Method::ApiKey,
             Self::AppId(_) => Method::AppId,
+            Self::Mtls(_) => Method::Mtls,
             Self::Anonymous => Method::Anonymous,
         }
     }
@@ -121,7 +129,8 @@ impl Authenticator {
             }
             Self::ApiKey(api_key) => (api_key.places(), &[]),
             Self::AppId(app_id) => app_id.places(),
-            Self::Anonymous => (&[], &[]),
+            // a certificate is nothing that could be taken from a request
+            Self::Mtls(_) | Self::Anonymous => (&[], &[]),
         };
         first.iter().chain(second)
     }
@@ -132,7 +141,7 @@ impl Authenticator {
         match self {
             Self::Jwt(jwt) => Some(jwt.places()),
             Self::Introspection(introspection) => Some(introspection.places()),
-            Self::ApiKey(_) | Self::AppId(_) | Self::Anonymous => None,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) | Self::Anonymous => None,
         }
     }
 
@@ -144,6 +153,7 @@ impl Authenticator {
             Self::Introspection(introspection) => introspection.challenges(),
             Self::ApiKey(api_key) => vec![api_key.challenge()],
             Self::AppId(app_id) => vec![app_id.challenge()],
+            Self::Mtls(mtls) => vec![mtls.challenge()],
             Self::Anonymous => Vec::new(),
         }
     }
@@ -160,6 +170,8 @@ pub enum Challenge {
     Basic,
     /// A key in a place of its own; no RFC names a scheme.
     ApiKey,
+    /// The certificate of the connection; no RFC names a scheme.
+    ClientCertificate,
 }
 
 impl Challenge {
@@ -210,8 +222,7 @@ pub async fn authenticate<'s>(
     let mut unclaimed: Option<Denial> = None;
     let mut everybody: Option<Principal<'s>> = None;
     for authenticator in route.authenticators() {
-        let catalog = route.catalog();
-        let outcome = authenticator.authenticate(request, catalog, &until).await;
+        let outcome = authenticator.authenticate(request, route, &until).await;
         let outcome = unless_revoked(outcome, authenticator, request, revoked);
         explain(authenticator, &outcome);
         match outcome {
@@ -228,12 +239,19 @@ pub async fn authenticate<'s>(
     match (unclaimed, everybody) {
         (Some(denial), _) => Err(denial.into()),
         (None, Some(anonymous)) => Ok(Caller::Verified(anonymous)),
-        (None, None) => Err(Denial::new(
-            Reason::CredentialMissing,
-            "no credential in any place of the api's authenticators",
-        )
-        .into()),
+        (None, None) => Err(nobody(route).into()),
     }
+}
+
+/// What is said where no authenticator of the Api found anything.
+fn nobody(route: &Route<'_>) -> Denial {
+    let is_mtls = |one: &Arc<Authenticator>| matches!(**one, Authenticator::Mtls(_));
+    if route.authenticators().iter().all(is_mtls) {
+        let why = "no certificate names the workload that calls, and the api takes nothing else";
+        return Denial::new(Reason::SourceUnauthenticated, why);
+    }
+    let why = "no credential in any place of the api's authenticators";
+    Denial::new(Reason::CredentialMissing, why)
 }
 
 /// Whatever verified the credential, and whether that was remembered: it may be revoked since.

@@ -212,6 +212,7 @@ impl ClaimRules {
                 Some(path) => read_application(path, &claims)?,
             },
             confirmation,
+            workload: None,
             claims: Value::Object(claims),
         })
     }

@@ -14,6 +14,7 @@ use crate::authentication::failures::FailureBudget;
 use crate::authentication::introspection::config::IntrospectionConfig;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::mtls::{MtlsAuthenticator, MtlsConfig};
 use crate::authentication::proof::config::BindingConfig;
 use crate::authentication::proof::replay::Replays;
 use crate::authentication::verified_tokens::VerifiedTokens;
@@ -25,6 +26,7 @@ use crate::config::value::SecretSource;
 use crate::header::{HeaderName, is_token_byte};
 use crate::secret::MacKey;
 use crate::snapshot::Authenticators;
+use crate::spiffe::config::SpiffeConfig;
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
 
@@ -44,6 +46,8 @@ pub enum AuthenticatorConfig {
     ApiKey(ApiKeyConfig),
     /// App ids of the catalog's applications, with a key where they have one.
     AppId(AppIdConfig),
+    /// Workloads, by the certificates of their connections.
+    Mtls(MtlsConfig),
 }
 
 /// A place where a credential may sit: exactly one of `header`, `cookie`, `query` and `basic`.
@@ -127,6 +131,15 @@ pub fn check_all(configs: &AuthenticatorConfigs, findings: &mut Findings) {
     check_shared_issuers(configs, findings);
 }
 
+/// Finds what is wrong between them and the `spiffe` section. Paths are relative to theirs.
+pub fn check_mesh(configs: &AuthenticatorConfigs, spiffe: &SpiffeConfig, findings: &mut Findings) {
+    for (name, config) in configs {
+        if let AuthenticatorConfig::Mtls(config) = config {
+            findings.within(name, |findings| config.check_mesh(spiffe, findings));
+        }
+    }
+}
+
 /// Builds all of them, and `anonymous`. Only for configurations in which [`check_all`] finds
 /// nothing wrong. `None` where something is wrong, which `context` is told.
 #[must_use]
@@ -165,6 +178,7 @@ impl AuthenticatorConfig {
             Self::Introspection(config) => config.check(findings),
             Self::ApiKey(config) => config.check(findings),
             Self::AppId(config) => config.check(findings),
+            Self::Mtls(config) => config.check(findings),
         }
     }
 
@@ -190,6 +204,9 @@ impl AuthenticatorConfig {
             Self::AppId(config) => {
                 AppIdAuthenticator::build(config, name, context).map(Authenticator::AppId)
             }
+            Self::Mtls(config) => {
+                MtlsAuthenticator::build(config, name, context).map(Authenticator::Mtls)
+            }
         }
     }
 
@@ -198,7 +215,7 @@ impl AuthenticatorConfig {
     pub fn verifies_tokens(&self) -> bool {
         match self {
             Self::Jwt(_) | Self::Introspection(_) => true,
-            Self::ApiKey(_) | Self::AppId(_) => false,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => false,
         }
     }
 
@@ -208,7 +225,7 @@ impl AuthenticatorConfig {
         match self {
             Self::Jwt(config) => Some(&config.binding),
             Self::Introspection(config) => Some(&config.binding),
-            Self::ApiKey(_) | Self::AppId(_) => None,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => None,
         }
     }
 
@@ -220,6 +237,7 @@ impl AuthenticatorConfig {
             Self::Introspection(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
             Self::AppId(config) => [&config.id[..], &config.key[..]].concat(),
+            Self::Mtls(_) => Vec::new(),
         };
         let parsed = places.iter().filter_map(|place| place.parse().ok());
         let headers = parsed.filter_map(|place| match place {
@@ -236,7 +254,7 @@ impl AuthenticatorConfig {
         let source = match self {
             Self::Jwt(config) => config.subscriptions,
             Self::Introspection(config) => config.subscriptions,
-            Self::ApiKey(_) | Self::AppId(_) => SubscriptionsConfig::Catalog,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => SubscriptionsConfig::Catalog,
         };
         match source {
             SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
@@ -249,7 +267,7 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn key_places(&self) -> Vec<String> {
         let places = match self {
-            Self::Jwt(_) => Vec::new(),
+            Self::Jwt(_) | Self::Mtls(_) => Vec::new(),
             // it asks about whatever is no JSON Web Token of another issuer
             Self::Introspection(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
@@ -262,7 +280,7 @@ impl AuthenticatorConfig {
     fn as_jwt(&self) -> Option<&JwtConfig> {
         match self {
             Self::Jwt(config) => Some(config),
-            Self::Introspection(_) | Self::ApiKey(_) | Self::AppId(_) => None,
+            Self::Introspection(_) | Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => None,
         }
     }
 }

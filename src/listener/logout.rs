@@ -120,6 +120,7 @@ impl LogoutState {
             | Authenticator::Introspection(_)
             | Authenticator::ApiKey(_)
             | Authenticator::AppId(_)
+            | Authenticator::Mtls(_)
             | Authenticator::Anonymous => None,
         });
         let jwt = own

@@ -7,5 +7,6 @@ mod introspection;
 mod issuers;
 mod jwt;
 mod key_sets;
+pub(crate) mod mtls;
 mod proof;
 pub(crate) mod revocation;

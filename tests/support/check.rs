@@ -43,6 +43,7 @@ pub(crate) struct CheckBuilder {
     context_extensions: HashMap<String, String>,
     source: Option<Address>,
     certificate: String,
+    principal: String,
 }
 
 impl CheckClient {
@@ -151,6 +152,7 @@ impl CheckBuilder {
             context_extensions: HashMap::new(),
             source: Some(socket_address("192.0.2.1", 40_000)),
             certificate: String::new(),
+            principal: String::new(),
         }
     }
 
@@ -191,6 +193,12 @@ impl CheckBuilder {
         self
     }
 
+    /// Sets whom Envoy says that its client's certificate names.
+    pub(crate) fn principal(mut self, principal: &str) -> Self {
+        principal.clone_into(&mut self.principal);
+        self
+    }
+
     /// Changes any field of the HTTP part.
     pub(crate) fn http(mut self, change: impl FnOnce(&mut HttpRequest)) -> Self {
         if let Some(http) = &mut self.http {
@@ -227,6 +235,7 @@ impl CheckBuilder {
             source: Some(Peer {
                 address: self.source,
                 certificate: self.certificate,
+                principal: self.principal,
                 ..Peer::default()
             }),
             destination: Some(Peer {

@@ -68,7 +68,8 @@ pub fn is_open_ended(authenticators: &AuthenticatorConfigs) -> bool {
         AuthenticatorConfig::Introspection(_) => true,
         AuthenticatorConfig::Jwt(_)
         | AuthenticatorConfig::ApiKey(_)
-        | AuthenticatorConfig::AppId(_) => false,
+        | AuthenticatorConfig::AppId(_)
+        | AuthenticatorConfig::Mtls(_) => false,
     })
 }
 
@@ -165,6 +166,13 @@ impl RevocationConfig {
                 AuthenticatorConfig::Introspection(_) => {
                     let message = format!(
                         "tokens of authenticator `{name}` that live longer are good again after this time, where a revocation of more than one token does not say `until`: have its server bound how long they live"
+                    );
+                    findings.warn("keep", message);
+                    continue;
+                }
+                AuthenticatorConfig::Mtls(_) => {
+                    let message = format!(
+                        "workloads of authenticator `{name}` are good again after this time, where their revocation does not say `until`"
                     );
                     findings.warn("keep", message);
                     continue;
