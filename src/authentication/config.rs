@@ -29,6 +29,7 @@ use crate::snapshot::Authenticators;
 use crate::spiffe::config::SpiffeConfig;
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
+use crate::workload_api::WorkloadApi;
 
 /// The `authenticators` section, by name.
 pub type AuthenticatorConfigs = BTreeMap<String, AuthenticatorConfig>;
@@ -99,6 +100,9 @@ pub struct Lasting {
     pub parties: Parties,
     /// Which DPoP proofs were used.
     pub replays: Replays,
+    /// Who gives us our identity, and the keys of JWT-SVIDs; none where the process serves nobody,
+    /// or knows no endpoint.
+    pub workload_api: Option<WorkloadApi>,
 }
 
 impl Lasting {
@@ -112,6 +116,7 @@ impl Lasting {
             providers: ProviderServices::offline(clock.clone()),
             parties: Parties::default(),
             replays: Replays::default(),
+            workload_api: None,
             clock,
         }
     }
