@@ -27,3 +27,4 @@ mod samples;
 mod scene;
 mod splitting;
 mod spoofing;
+mod workloads;

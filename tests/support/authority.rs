@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -59,6 +59,18 @@ impl Authority {
     pub(crate) fn client(&self, name: &str) -> Identity {
         let mut params = named(name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params, ec_key())
+    }
+
+    /// An identity for TLS clients and servers, with these URIs.
+    pub(crate) fn workload(&self, uris: &[&str]) -> Identity {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        let uris = uris.iter().map(|uri| (*uri).try_into().expect("a URI"));
+        params.subject_alt_names = uris.map(SanType::URI).collect();
         self.issue(params, ec_key())
     }
 
@@ -122,6 +134,11 @@ impl Identity {
     /// The private key in PEM (PKCS #8).
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()
+    }
+
+    /// The private key in DER (PKCS #8).
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        self.key.serialize_der()
     }
 
     /// The private key in PEM, in the older form of RSA keys (PKCS #1, RFC 8017 appendix A.1.2).
