@@ -371,6 +371,7 @@ impl Provider {
         let services = service::ProviderServices::offline(crate::clock::Clock::at(0));
         let name: Arc<str> = "assert".into();
         Self {
+            peers: Box::default(),
             policy: life::CacheConfig::default().policy(signed.lifetime(), signed.lifetime()),
             required: false,
             service: services.get_or_start(&name, [0; 32], signed.lifetime()),
