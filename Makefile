@@ -3,8 +3,8 @@
 ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
-INSTALL_RATELIMIT = go install github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
-INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
+RATELIMIT = github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
+GHZ = github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
@@ -64,17 +64,13 @@ bench-size: ## Measure memory, the start, and a reload while checks go on
 	$(CARGO) bench --locked --bench size -- --write
 
 .tools/bin/ghz: # the client of gRPC that bench-load asks with
-	@command -v go > /dev/null || { \
-		echo "Go is missing; with it, this installs ghz: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)" >&2; exit 1; }
-	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)
+	go=$$(scripts/install-go.sh) && GOBIN=$(CURDIR)/.tools/bin $$go install $(GHZ)
 
 bench-quota: redis .tools/bin/service_cmd ## Measure what counting limits costs, beside Envoy's own rate limit service
 	$(CARGO) bench --locked --bench quota_store -- --write
 
 .tools/bin/service_cmd: # Envoy's rate limit service, which bench-quota asks too
-	@command -v go > /dev/null || { \
-		echo "Go is missing; with it, this installs the service: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_RATELIMIT)" >&2; exit 1; }
-	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_RATELIMIT)
+	go=$$(scripts/install-go.sh) && GOBIN=$(CURDIR)/.tools/bin $$go install $(RATELIMIT)
 
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write

@@ -44,8 +44,8 @@ use crate::listener::{AdminListener, CheckListener, ListenerConfig, jwks, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
 use crate::snapshot::{Configured, Snapshot, SnapshotReader};
-use crate::store::Store;
 use crate::spiffe::config::Mesh;
+use crate::store::Store;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -393,8 +393,7 @@ impl Parts {
             ListenerConfig::Check(listener) => {
                 let peers = self.peers(&name, &listener);
                 let (shared, rules) = (Arc::clone(shared), listener.rules());
-                let service =
-                    AuthorizationService::new(shared, Arc::clone(&name), rules, peers);
+                let service = AuthorizationService::new(shared, Arc::clone(&name), rules, peers);
                 let server = CheckServer {
                     listener,
                     checks: service,

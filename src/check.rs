@@ -165,16 +165,26 @@ fn find<'s>(
 ) -> Result<Routed<'s>, Unrouted<'s>> {
     let asker = &asking.asker;
     let own = asker.may_ask_for(request.destination_principal());
-    own.map_err(|denial| Unrouted { denial, route: None })?;
+    own.map_err(|denial| Unrouted {
+        denial,
+        route: None,
+    })?;
     let routed = route(snapshot, request, &asking.rules)?;
     let (Routed::To(route) | Routed::Exempt(_, Some(route))) = &routed else {
         return Ok(routed);
     };
-    let refused = |denial| Unrouted { denial, route: Some(*route) };
-    asker.may_ask_as(&route.api.peers, PeerRefusal::Api).map_err(refused)?;
+    let refused = |denial| Unrouted {
+        denial,
+        route: Some(*route),
+    };
+    asker
+        .may_ask_as(&route.api.peers, PeerRefusal::Api)
+        .map_err(refused)?;
     for credential in route.credentials() {
         let peers = credential.provider().peers();
-        asker.may_ask_as(peers, PeerRefusal::Provider).map_err(refused)?;
+        asker
+            .may_ask_as(peers, PeerRefusal::Provider)
+            .map_err(refused)?;
     }
     Ok(routed)
 }

@@ -22,9 +22,8 @@ use crate::spiffe::config::Mesh;
 use crate::spiffe::{SpiffeId, SpiffeIdPattern, TrustDomain};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::leaf::Named;
+use crate::xfcc;
 
-/// The metadata by which a sidecar of ours says who asks.
-const FORWARDED: &str = "x-forwarded-client-cert";
 /// How many values of it are remembered with who they name.
 const MAX_REMEMBERED: usize = 256;
 
@@ -174,7 +173,11 @@ impl PeerRules {
                     (Named::Spiffe(_) | Named::Dns(_), true) => Some(PeerRefusal::NotListed),
                 };
                 let request_xfcc = entries.iter().any(|entry| entry.request_xfcc);
-                (refused, Some(self.believed_of(&named, &entries)), request_xfcc)
+                (
+                    refused,
+                    Some(self.believed_of(&named, &entries)),
+                    request_xfcc,
+                )
             }
         };
         Arc::new(Asker {
@@ -193,12 +196,15 @@ impl PeerRules {
         if !self.from_metadata {
             return Arc::clone(connected);
         }
-        let mut values = metadata.get_all(FORWARDED).into_iter();
+        let mut values = metadata.get_all(xfcc::HEADER).into_iter();
         // a proxy appends to the one that is there: several are nobody's
         let (Some(value), None) = (values.next(), values.next()) else {
             return self.asker(Named::Nobody);
         };
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(asker) = remembered.get(value.as_bytes()) {
             return Arc::clone(asker);
         }
@@ -328,7 +334,11 @@ impl Asker {
                 }
                 Named::Dns(_) | Named::Nobody => false,
             };
-        if is_one { Ok(()) } else { Err(self.refuse(refusal)) }
+        if is_one {
+            Ok(())
+        } else {
+            Err(self.refuse(refusal))
+        }
     }
 
     /// Whether its word counts about workloads of `trust_domain`, which may be in any case.
@@ -403,6 +413,9 @@ impl fmt::Debug for PeerRules {
 
 /// Whom the last element of `value` names: the client of our own sidecar.
 fn forwarded(value: &str) -> Named {
-    let _ = value;
-    Named::Nobody
+    let uri = xfcc::last(value).ok().and_then(|element| element.uri);
+    let id = uri.and_then(|uri| SpiffeId::parse(&uri).ok());
+    // the identity of a whole trust domain is no workload's
+    let id = id.filter(|id| !id.path().is_empty());
+    id.map_or(Named::Nobody, Named::Spiffe)
 }

@@ -19,6 +19,7 @@ use crate::check::decision::{Denial, Reason};
 use crate::check::peer::Asker;
 use crate::check::request::message::{Http, Message, Source};
 use crate::check::request::wire::{Malformed, Span};
+use crate::xfcc;
 
 pub use host::Host;
 pub use path::{NormalPath, without_parameters};
@@ -273,7 +274,7 @@ impl DownstreamRequest {
     #[must_use]
     pub fn trusted_xfcc(&self) -> Option<Values<'_>> {
         let is_written = self.asker.as_ref().is_some_and(|asker| asker.writes_xfcc());
-        is_written.then(|| self.headers().get("x-forwarded-client-cert"))
+        is_written.then(|| self.headers().get(xfcc::HEADER))
     }
 
     /// Host and port as they were sent.

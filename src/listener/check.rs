@@ -124,7 +124,9 @@ struct Life {
 impl Life {
     fn new(listener: &CheckListener, stop: CancellationToken) -> Self {
         Self {
-            age: listener.connection_age().mul_f64(1.0 - SPREAD * fastrand::f64()),
+            age: listener
+                .connection_age()
+                .mul_f64(1.0 - SPREAD * fastrand::f64()),
             grace: listener.max_connection_age_grace.0,
             stop,
         }
@@ -144,12 +146,7 @@ impl Life {
         self.serve(connection, standing, services).await;
     }
 
-    async fn serve(
-        self,
-        connection: Connection,
-        standing: Option<Standing>,
-        services: Services,
-    ) {
+    async fn serve(self, connection: Connection, standing: Option<Standing>, services: Services) {
         let http2 = http2(Answers::new(Arc::clone(&services.refused)));
         let mut serving = pin!(http2.serve_connection(TokioIo::new(connection), services));
         let forced = tokio::select! {

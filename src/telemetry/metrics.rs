@@ -25,9 +25,8 @@ use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
     BuildLabels, CheckLabels, DecisionLabels, FetchLabels, HandshakeLabels, IssuerLabels,
-    KindLabels, LimitLabels,
-    ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
-    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
+    KindLabels, LimitLabels, ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels,
+    RedisRequestLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};

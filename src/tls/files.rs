@@ -144,19 +144,14 @@ impl TlsFiles {
         let chain = certificates("certificate", &read.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(read.key.expose())
             .map_err(|_| bad("key", "there is no private key that can be read"))?;
-        let shown =
-            Shown::new(chain, key, provider).map_err(|error| bad("certificate", error))?;
+        let shown = Shown::new(chain, key, provider).map_err(|error| bad("certificate", error))?;
         if shown.ends() <= self.clock.now() {
             return Err(bad("certificate", "it is over"));
         }
         Ok(shown)
     }
 
-    fn clients(
-        &self,
-        pem: &[u8],
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<PeerVerifier, BadFile> {
+    fn clients(&self, pem: &[u8], provider: &Arc<CryptoProvider>) -> Result<PeerVerifier, BadFile> {
         let roots = certificates("clientCa", pem)?;
         PeerVerifier::authorities(&roots, self.domains.clone(), provider)
             .map_err(|error| bad("clientCa", error))
@@ -196,7 +191,11 @@ impl TlsFiles {
     }
 
     fn watch_folders(&self, watcher: &Mutex<FileWatcher>) {
-        let paths = [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()];
+        let paths = [
+            Some(&self.certificate),
+            Some(&self.key),
+            self.client_ca.as_ref(),
+        ];
         let folders = paths
             .into_iter()
             .flatten()
@@ -219,7 +218,9 @@ impl TlsFiles {
         publish: &watch::Sender<Arc<Material>>,
     ) -> anyhow::Result<()> {
         let kept = "the certificate before stays";
-        let read = self.read().map_err(|error| anyhow::anyhow!("{error}; {kept}"))?;
+        let read = self
+            .read()
+            .map_err(|error| anyhow::anyhow!("{error}; {kept}"))?;
         let digest = read.digest();
         anyhow::ensure!(seen == Some(digest), "the files are being written; {kept}");
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,10 +243,7 @@ fn bad(path: &'static str, message: impl fmt::Display) -> BadFile {
     }
 }
 
-fn certificates(
-    path: &'static str,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+fn certificates(path: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadFile> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
