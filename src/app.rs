@@ -6,6 +6,7 @@ mod reporting;
 mod revocation;
 mod store;
 pub(crate) mod tls;
+mod workload_api;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -169,6 +170,7 @@ fn lasting(config: &Config, around: Around<'_>, provider_tokens: &TokenCache) ->
         ),
         parties: Parties::default(),
         replays: Replays::default(),
+        workload_api: None,
     }
 }
 
@@ -203,6 +205,7 @@ impl App {
         let quota = quota::start(&config.quota, counting, &tasks, &metrics);
         let lasting = Lasting {
             replays: Replays::new(quota.store().redis().cloned()),
+            workload_api: workload_api::of(&loaded, around)?,
             ..lasting(&config, around, &provider_tokens)
         };
         let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());

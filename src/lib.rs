@@ -60,6 +60,7 @@ pub mod spiffe;
 pub mod store;
 pub mod task;
 pub mod tls;
+pub mod workload_api;
 pub mod xfcc;
 
 #[cfg(test)]

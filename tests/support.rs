@@ -53,6 +53,8 @@ pub(crate) mod tls;
 pub(crate) mod token;
 #[path = "support/upstream.rs"]
 pub(crate) mod upstream;
+#[path = "support/workload_api.rs"]
+pub(crate) mod workload_api;
 
 use std::time::{Duration, Instant};
 
