@@ -39,6 +39,13 @@ struct Walked<'a> {
     hops: usize,
 }
 
+/// What the word of who asks is worth.
+struct Word<'w> {
+    mesh: &'w Mesh,
+    /// Whether it counts about the workload with this SPIFFE ID.
+    counts: &'w dyn Fn(&str) -> bool,
+}
+
 /// The workload that calls, where a certificate names it.
 ///
 /// # Errors
@@ -70,12 +77,16 @@ fn untrusted(why: &'static str) -> Denial {
 }
 
 fn walk<'a>(request: &'a DownstreamRequest, mesh: &Mesh) -> Result<Walked<'a>, &'static str> {
-    let principal = request.source_principal();
+    let principal = request.named_principal();
+    let word = Word {
+        mesh,
+        counts: &|uri| request.believes_naming(uri),
+    };
     certificate::agree(request.peer_certificate(), principal)?;
     let forwarded = match request.trusted_xfcc() {
         None | Some(Values::Absent) => {
             return Ok(Walked {
-                workload: Workload::of_principal(principal, mesh)?,
+                workload: Workload::of_principal(principal, &word)?,
                 said_by: "source.principal",
                 hops: 0,
             });
@@ -91,7 +102,7 @@ fn walk<'a>(request: &'a DownstreamRequest, mesh: &Mesh) -> Result<Walked<'a>, &
     }
     if !principal.is_empty() && says_nothing(nearest) {
         return Ok(Walked {
-            workload: Workload::of_principal(principal, mesh)?,
+            workload: Workload::of_principal(principal, &word)?,
             said_by: "source.principal",
             hops: 0,
         });
@@ -99,7 +110,7 @@ fn walk<'a>(request: &'a DownstreamRequest, mesh: &Mesh) -> Result<Walked<'a>, &
     let mut hops = 0;
     loop {
         let element = elements.pop().ok_or("x-forwarded-client-cert is empty")?;
-        let workload = Workload::of_element(element, mesh)?;
+        let workload = Workload::of_element(element, &word)?;
         let is_proxy = matches!(&workload, Some(Workload::Spiffe(id)) if mesh.trusts_proxy(id));
         if is_proxy && !elements.is_empty() {
             hops += 1;
@@ -150,7 +161,7 @@ fn is_same(one: &str, other: &str) -> bool {
 
 impl<'a> Workload<'a> {
     /// Whom Envoy says that its peer is; none where it says nothing.
-    fn of_principal(principal: &'a str, mesh: &Mesh) -> Result<Option<Self>, &'static str> {
+    fn of_principal(principal: &'a str, word: &Word<'_>) -> Result<Option<Self>, &'static str> {
         if principal.is_empty() {
             return Ok(None);
         }
@@ -160,15 +171,15 @@ impl<'a> Workload<'a> {
             .map(|at| principal.as_bytes().get(at))
         {
             Some(Some(b'=')) => Ok(Some(Self::Subject(principal.into()))),
-            Some(_) => Self::of_uri(principal.into(), mesh).map(Some),
+            Some(_) => Self::of_uri(principal.into(), word).map(Some),
             None => Ok(Some(Self::Dns(principal.into()))),
         }
     }
 
     /// Whom a proxy says that its peer was.
-    fn of_element(element: Element<'a>, mesh: &Mesh) -> Result<Option<Self>, &'static str> {
+    fn of_element(element: Element<'a>, word: &Word<'_>) -> Result<Option<Self>, &'static str> {
         if let Some(uri) = element.uri {
-            return Self::of_uri(uri, mesh).map(Some);
+            return Self::of_uri(uri, word).map(Some);
         }
         if let Some(dns) = element.dns.into_iter().next() {
             return Ok(Some(Self::Dns(dns)));
@@ -177,7 +188,7 @@ impl<'a> Workload<'a> {
         Ok(subject.map(|subject| Self::Subject(subject.into())))
     }
 
-    fn of_uri(uri: Cow<'a, str>, mesh: &Mesh) -> Result<Self, &'static str> {
+    fn of_uri(uri: Cow<'a, str>, word: &Word<'_>) -> Result<Self, &'static str> {
         let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
         if !scheme.eq_ignore_ascii_case("spiffe") {
             return Ok(Self::Uri(uri));
@@ -187,7 +198,10 @@ impl<'a> Workload<'a> {
         if id.path().is_empty() {
             return Err("its SPIFFE ID is that of a whole trust domain");
         }
-        Ok(Self::Spiffe(mesh.canonical(id)))
+        if !(word.counts)(&uri) {
+            return Err("it is of a trust domain about which the word of who asks does not count");
+        }
+        Ok(Self::Spiffe(word.mesh.canonical(id)))
     }
 
     /// What names it.

@@ -4,14 +4,11 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rcgen::SanType;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime,
-};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
-};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use serde_json::json;
 
 use crate::scene::seen;
@@ -67,10 +64,13 @@ fn start(xfcc: bool) -> Scene {
     let portcullis = PortcullisBuilder::new()
         .authenticator("workloads", json!({ "type": "mtls" }))
         .set(&["spiffe"], spiffe)
-        .set(&["listeners", "inbound", "trustXfcc"], json!(xfcc))
+        .set(
+            &["listeners", "inbound", "peers"],
+            json!({ "requestXfcc": xfcc }),
+        )
         .catalog("catalog.yaml", CATALOG)
         .start();
-    let own = authority.workload(&["spiffe://cluster.local/ns/shop/sa/orders"]);
+    let own = authority.svid("spiffe://cluster.local/ns/shop/sa/orders");
     let envoy = EnvoyBuilder::new(portcullis.check_address(), upstream.address())
         .mutual_tls(MutualTls {
             certificate: own.chain_pem(),
@@ -88,13 +88,12 @@ fn start(xfcc: bool) -> Scene {
 
 impl Scene {
     fn get(&self, who: &Identity, host: &str, headers: &[(&str, &str)]) -> Response {
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(who.key_der()));
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyServer))
-            .with_client_auth_cert(who.chain().to_vec(), key)
+            .with_client_auth_cert(who.chain().to_vec(), who.key_der())
             .expect("a key and its certificate");
         let name = ServerName::try_from("localhost").expect("a name");
         let tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
@@ -105,7 +104,7 @@ impl Scene {
     }
 
     fn workload(&self, id: &str) -> Identity {
-        self.authority.workload(&[id])
+        self.authority.svid(id)
     }
 }
 
@@ -168,7 +167,7 @@ fn s17_the_certificate_of_the_connection_says_who_calls() {
         // of a trust domain that is not taken, although Envoy trusts who signed it
         let stranger = scene.workload("spiffe://elsewhere.example/ns/shop/sa/checkout");
         assert_eq!(scene.get(&stranger, "orders.example", &[]).status, 401);
-        assert_eq!(scene.get(&stranger, "guarded.example", &[]).status, 403);
+        assert_eq!(scene.get(&stranger, "guarded.example", &[]).status, 401);
     }
 }
 
@@ -199,7 +198,10 @@ fn s24_what_a_client_says_of_itself_has_no_effect() {
 
 #[test]
 fn s19_a_gateway_that_is_trusted_says_who_called_it() {
-    let forwarded = format!("By={GATEWAY};Hash={};Subject=\"\";URI={CHECKOUT}", "ab".repeat(32));
+    let forwarded = format!(
+        "By={GATEWAY};Hash={};Subject=\"\";URI={CHECKOUT}",
+        "ab".repeat(32)
+    );
     let header = [("x-forwarded-client-cert", forwarded.as_str())];
     let scene = start(true);
     let gateway = scene.workload(GATEWAY);
@@ -217,6 +219,9 @@ fn s19_a_gateway_that_is_trusted_says_who_called_it() {
 #[test]
 fn a_certificate_with_two_uris_is_nobodys_where_hops_count() {
     let scene = start(true);
-    let two = scene.authority.workload(&[CHECKOUT, INTERN]);
+    let two = scene.authority.certify(|params| {
+        let uris = [CHECKOUT, INTERN].map(|uri| SanType::URI(uri.try_into().expect("a URI")));
+        params.subject_alt_names = uris.to_vec();
+    });
     assert_eq!(scene.get(&two, "orders.example", &[]).status, 401);
 }

@@ -62,16 +62,27 @@ impl Authority {
         self.issue(params, ec_key())
     }
 
-    /// An identity for TLS clients and servers, with these URIs.
-    pub(crate) fn workload(&self, uris: &[&str]) -> Identity {
+    /// An identity with a certificate of any form: `change` is given one that is good for clients
+    /// and servers, names nobody and lasts.
+    pub(crate) fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ClientAuth,
             ExtendedKeyUsagePurpose::ServerAuth,
         ];
-        let uris = uris.iter().map(|uri| (*uri).try_into().expect("a URI"));
-        params.subject_alt_names = uris.map(SanType::URI).collect();
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
         self.issue(params, ec_key())
+    }
+
+    /// An X.509-SVID that names this workload.
+    pub(crate) fn svid(&self, id: &str) -> Identity {
+        self.certify(|params| params.subject_alt_names = vec![uri(id)])
+    }
+
+    /// Its root certificate in DER.
+    pub(crate) fn root(&self) -> &CertificateDer<'static> {
+        self.root.der()
     }
 
     /// An identity for TLS servers on this machine.
@@ -130,15 +141,20 @@ impl Authority {
     }
 }
 
+/// A name of a certificate: a URI.
+pub(crate) fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().expect("a URI in ASCII"))
+}
+
 impl Identity {
+    /// The private key in DER (PKCS #8).
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
+    }
+
     /// The private key in PEM (PKCS #8).
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()
-    }
-
-    /// The private key in DER (PKCS #8).
-    pub(crate) fn key_der(&self) -> Vec<u8> {
-        self.key.serialize_der()
     }
 
     /// The private key in PEM, in the older form of RSA keys (PKCS #1, RFC 8017 appendix A.1.2).

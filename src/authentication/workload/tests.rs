@@ -13,7 +13,11 @@ fn mesh() -> Mesh {
 }
 
 fn named(principal: &str) -> Result<Option<String>, &'static str> {
-    let workload = Workload::of_principal(principal, &mesh())?;
+    let word = Word {
+        mesh: &mesh(),
+        counts: &|uri| !uri.contains("//unbelieved/"),
+    };
+    let workload = Workload::of_principal(principal, &word)?;
     Ok(workload.map(|workload| {
         let kind = match &workload {
             Workload::Spiffe(_) => "id",
@@ -52,6 +56,7 @@ fn s17_an_empty_name_is_nobody_and_each_form_of_a_name_is_told_apart() {
         "spiffe://td/",
         "spiffe:td/a",
         "spiffe://td/a,URI=b",
+        "spiffe://unbelieved/ns/a/sa/b",
         "spiffe://td/a;URI=spiffe://td/b",
     ] {
         assert!(named(bad).is_err(), "{bad}");

@@ -20,6 +20,7 @@ use crate::catalog::source::choice::{
 use crate::catalog::source::document::{
     ApiDocument, ApiSpec, OperationDocument, ScopesDocument, SourceDocument,
 };
+use crate::check::peer::config::{check_patterns, patterns};
 use crate::config::findings::Findings;
 use crate::header::is_token_byte;
 
@@ -72,6 +73,7 @@ fn read(
     let limits = own_limits(&id, spec, findings);
     let from = from(spec.from.as_ref(), &id, known, findings);
     let direction = direction(spec, known, findings);
+    check_patterns("peers", &spec.peers, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
         id,
@@ -79,6 +81,7 @@ fn read(
         version: spec.version.as_str().into(),
         context: spec.context.as_deref().map(Into::into),
         direction,
+        peers: patterns(&spec.peers),
         hosts,
         base_path: base_path?,
         precedence: spec.precedence,

@@ -94,7 +94,10 @@ pub(crate) fn builder(xfcc: bool) -> PortcullisBuilder {
             json!({ "type": "apiKey", "credentials": [{ "header": "x-api-key" }] }),
         )
         .set(&["spiffe"], spiffe)
-        .set(&["listeners", "inbound", "trustXfcc"], json!(xfcc))
+        .set(
+            &["listeners", "inbound", "peers"],
+            json!({ "requestXfcc": xfcc }),
+        )
 }
 
 fn get(host: &str) -> CheckBuilder {
