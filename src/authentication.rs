@@ -14,6 +14,7 @@ pub mod credential;
 pub mod failures;
 pub mod introspection;
 pub mod jwt;
+pub mod jwt_svid;
 pub mod key_refresh;
 pub mod key_set;
 pub mod mtls;
@@ -31,6 +32,7 @@ use crate::authentication::app_id::AppIdAuthenticator;
 use crate::authentication::credential::{Credential, CredentialPlace, Found};
 use crate::authentication::introspection::IntrospectionAuthenticator;
 use crate::authentication::jwt::JwtAuthenticator;
+use crate::authentication::jwt_svid::JwtSvidAuthenticator;
 use crate::authentication::mtls::MtlsAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Method, Principal, SubscriptionSource,
@@ -58,6 +60,8 @@ pub enum Authenticator {
     AppId(AppIdAuthenticator),
     /// Workloads, by the certificates of their connections.
     Mtls(MtlsAuthenticator),
+    /// Workloads, by their JWT-SVIDs.
+    JwtSvid(Box<JwtSvidAuthenticator>),
     /// Everybody.
     Anonymous,
 }
@@ -90,6 +94,10 @@ impl Authenticator {
             Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
             Self::AppId(app_id) => app_id.authenticate(request, catalog),
             Self::Mtls(mtls) => mtls.authenticate(request, catalog, route.snapshot().mesh()),
+            Self::JwtSvid(svid) => {
+                let mesh = route.snapshot().mesh();
+                svid.authenticate(request, catalog, mesh).await
+            }
             Self::Anonymous => Outcome::Verified(anonymous()),
         }
     }
@@ -103,6 +111,7 @@ impl Authenticator {
             Self::ApiKey(api_key) => api_key.name(),
             Self::AppId(app_id) => app_id.name(),
             Self::Mtls(mtls) => mtls.name(),
+            Self::JwtSvid(svid) => svid.name(),
             Self::Anonymous => ANONYMOUS,
         }
     }
@@ -116,6 +125,7 @@ impl Authenticator {
             Self::ApiKey(_) => Method::ApiKey,
             Self::AppId(_) => Method::AppId,
             Self::Mtls(_) => Method::Mtls,
+            Self::JwtSvid(_) => Method::JwtSvid,
             Self::Anonymous => Method::Anonymous,
         }
     }
@@ -127,6 +137,7 @@ impl Authenticator {
             Self::Introspection(introspection) => {
                 (introspection.places(), introspection.proof_places())
             }
+            Self::JwtSvid(svid) => (svid.places(), svid.proof_places()),
             Self::ApiKey(api_key) => (api_key.places(), &[]),
             Self::AppId(app_id) => app_id.places(),
             // a certificate is nothing that could be taken from a request
@@ -141,6 +152,7 @@ impl Authenticator {
         match self {
             Self::Jwt(jwt) => Some(jwt.places()),
             Self::Introspection(introspection) => Some(introspection.places()),
+            Self::JwtSvid(svid) => Some(svid.places()),
             Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) | Self::Anonymous => None,
         }
     }
@@ -154,6 +166,7 @@ impl Authenticator {
             Self::ApiKey(api_key) => vec![api_key.challenge()],
             Self::AppId(app_id) => vec![app_id.challenge()],
             Self::Mtls(mtls) => vec![mtls.challenge()],
+            Self::JwtSvid(svid) => svid.challenges(),
             Self::Anonymous => Vec::new(),
         }
     }

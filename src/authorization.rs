@@ -40,6 +40,12 @@ impl<'s> Permit<'s> {
         &self.principal
     }
 
+    /// The workload that calls, where an authenticator or `from` looked at it.
+    #[must_use]
+    pub fn source(&self) -> Option<&SpiffeId> {
+        self.source.as_ref()
+    }
+
     /// The application and subscription.
     #[must_use]
     pub fn standing(&self) -> &Standing<'s> {

@@ -13,6 +13,7 @@ use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::introspection::config::IntrospectionConfig;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
+use crate::authentication::jwt_svid::config::JwtSvidConfig;
 use crate::authentication::key_refresh::KeySources;
 use crate::authentication::mtls::{MtlsAuthenticator, MtlsConfig};
 use crate::authentication::proof::config::BindingConfig;
@@ -49,6 +50,8 @@ pub enum AuthenticatorConfig {
     AppId(AppIdConfig),
     /// Workloads, by the certificates of their connections.
     Mtls(MtlsConfig),
+    /// Workloads, by their JWT-SVIDs.
+    JwtSvid(Box<JwtSvidConfig>),
 }
 
 /// A place where a credential may sit: exactly one of `header`, `cookie`, `query` and `basic`.
@@ -139,9 +142,14 @@ pub fn check_all(configs: &AuthenticatorConfigs, findings: &mut Findings) {
 /// Finds what is wrong between them and the `spiffe` section. Paths are relative to theirs.
 pub fn check_mesh(configs: &AuthenticatorConfigs, spiffe: &SpiffeConfig, findings: &mut Findings) {
     for (name, config) in configs {
-        if let AuthenticatorConfig::Mtls(config) = config {
-            findings.within(name, |findings| config.check_mesh(spiffe, findings));
-        }
+        findings.within(name, |findings| match config {
+            AuthenticatorConfig::Mtls(config) => config.check_mesh(spiffe, findings),
+            AuthenticatorConfig::JwtSvid(config) => config.check_mesh(spiffe, findings),
+            AuthenticatorConfig::Jwt(_)
+            | AuthenticatorConfig::Introspection(_)
+            | AuthenticatorConfig::ApiKey(_)
+            | AuthenticatorConfig::AppId(_) => {}
+        });
     }
 }
 
@@ -184,6 +192,7 @@ impl AuthenticatorConfig {
             Self::ApiKey(config) => config.check(findings),
             Self::AppId(config) => config.check(findings),
             Self::Mtls(config) => config.check(findings),
+            Self::JwtSvid(config) => config.check(findings),
         }
     }
 
@@ -212,6 +221,10 @@ impl AuthenticatorConfig {
             Self::Mtls(config) => {
                 MtlsAuthenticator::build(config, name, context).map(Authenticator::Mtls)
             }
+            Self::JwtSvid(config) => {
+                let built = config.build(name, context)?;
+                Some(Authenticator::JwtSvid(Box::new(built)))
+            }
         }
     }
 
@@ -219,7 +232,7 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn verifies_tokens(&self) -> bool {
         match self {
-            Self::Jwt(_) | Self::Introspection(_) => true,
+            Self::Jwt(_) | Self::Introspection(_) | Self::JwtSvid(_) => true,
             Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => false,
         }
     }
@@ -230,6 +243,7 @@ impl AuthenticatorConfig {
         match self {
             Self::Jwt(config) => Some(&config.binding),
             Self::Introspection(config) => Some(&config.binding),
+            Self::JwtSvid(config) => Some(&config.binding),
             Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => None,
         }
     }
@@ -240,6 +254,7 @@ impl AuthenticatorConfig {
         let places = match self {
             Self::Jwt(config) => config.places(),
             Self::Introspection(config) => config.places(),
+            Self::JwtSvid(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
             Self::AppId(config) => [&config.id[..], &config.key[..]].concat(),
             Self::Mtls(_) => Vec::new(),
@@ -259,7 +274,9 @@ impl AuthenticatorConfig {
         let source = match self {
             Self::Jwt(config) => config.subscriptions,
             Self::Introspection(config) => config.subscriptions,
-            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => SubscriptionsConfig::Catalog,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) | Self::JwtSvid(_) => {
+                SubscriptionsConfig::Catalog
+            }
         };
         match source {
             SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
@@ -272,7 +289,7 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn key_places(&self) -> Vec<String> {
         let places = match self {
-            Self::Jwt(_) | Self::Mtls(_) => Vec::new(),
+            Self::Jwt(_) | Self::Mtls(_) | Self::JwtSvid(_) => Vec::new(),
             // it asks about whatever is no JSON Web Token of another issuer
             Self::Introspection(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
@@ -285,7 +302,11 @@ impl AuthenticatorConfig {
     fn as_jwt(&self) -> Option<&JwtConfig> {
         match self {
             Self::Jwt(config) => Some(config),
-            Self::Introspection(_) | Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => None,
+            Self::Introspection(_)
+            | Self::ApiKey(_)
+            | Self::AppId(_)
+            | Self::Mtls(_)
+            | Self::JwtSvid(_) => None,
         }
     }
 }

@@ -19,7 +19,9 @@ use crate::authentication::credential::{Credential, CredentialPlace};
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::jwt::{JwtError, holds};
 use crate::authentication::mtls::{client_of, identity_of};
-use crate::authentication::principal::{Identity, Method, Principal, SubscriptionSource};
+use crate::authentication::principal::{
+    ClientIdentity, Identity, Method, Principal, SubscriptionSource,
+};
 use crate::authentication::proof::ProofRules;
 use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
@@ -115,7 +117,8 @@ impl JwtSvidAuthenticator {
                 Err(denial) => return Outcome::NotMine(denial),
             },
         };
-        self.outcome(verified, &credential, (request, catalog)).await
+        self.outcome(verified, &credential, (request, catalog))
+            .await
     }
 
     /// The token in `text`, and whose it says to be, where that is a workload whose trust domain
@@ -216,9 +219,7 @@ impl JwtSvidAuthenticator {
         Outcome::Verified(Principal {
             authenticator: &self.name,
             method: Method::JwtSvid,
-            client: id.map_or(crate::authentication::principal::ClientIdentity::None, |id| {
-                client_of(id, catalog)
-            }),
+            client: id.map_or(ClientIdentity::None, |id| client_of(id, catalog)),
             identity: Some(identity),
             subscriptions: SubscriptionSource::Catalog,
         })

@@ -121,6 +121,7 @@ impl LogoutState {
             | Authenticator::ApiKey(_)
             | Authenticator::AppId(_)
             | Authenticator::Mtls(_)
+            | Authenticator::JwtSvid(_)
             | Authenticator::Anonymous => None,
         });
         let jwt = own

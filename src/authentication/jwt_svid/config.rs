@@ -117,7 +117,7 @@ impl JwtSvidConfig {
         });
         if let Some(agent) = &lasting.workload_api {
             agent.follow_jwt_bundles();
-        } else if lasting.key_sources.are_online() {
+        } else if !lasting.key_sources.are_offline() {
             let why = "needs the Workload API: set `spiffe.endpoint`, or SPIFFE_ENDPOINT_SOCKET in \
                        the environment";
             context.findings.wrong("", why);

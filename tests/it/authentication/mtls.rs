@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::authentication::revocation::revoke;
 use crate::gate::{allowed, metadata, refused};
 use crate::support::check::{CheckBuilder, CheckClient, header, headers};
 use crate::support::portcullis::{Portcullis, PortcullisBuilder};
@@ -484,4 +485,53 @@ async fn an_authenticator_without_any_trust_domain_is_a_mistake() {
         told.contains("authenticators.workloads.trustDomains"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_workload_that_is_revoked_by_its_subject_is_token_revoked_by_any_name() {
+    let server = server(json!({}), false);
+    let client = CheckClient::new(server.check_address());
+    let ask = |principal: &str| client.check(get("who.example").principal(principal));
+    allowed(&ask(CHECKOUT).await);
+    revoke(
+        &server,
+        json!({ "kind": "subject", "value": CHECKOUT, "issuer": "spiffe://cluster.local" }),
+    );
+    refused(&ask(CHECKOUT).await, "token_revoked");
+    refused(
+        &ask("spiffe://old.example/ns/shop/sa/checkout").await,
+        "token_revoked",
+    );
+    allowed(&ask(APP).await);
+}
+
+/// The configuration and the catalog of the guide, which a reader may copy.
+#[tokio::test]
+async fn the_guide_of_workloads_says_what_works() {
+    let guide = include_str!("../../../docs/guides/workloads.md");
+    let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).collect();
+    let block = |at: usize| blocks[at].split("```").next().expect("an end");
+    assert!(block(0).starts_with("spiffe:") && block(1).starts_with("kind: Api"));
+    let server = PortcullisBuilder::new()
+        .set(
+            &["spiffe"],
+            json!({ "trustDomain": "cluster.local", "trustDomainAliases": ["old.example"], "federated": ["partner.example"] }),
+        )
+        .authenticator("workloads", json!({ "type": "mtls", "dnsNames": ["*.partner.example"] }))
+        .catalog("catalog.yaml", block(1))
+        .start();
+    let client = CheckClient::new(server.check_address());
+    let ask = |path: &str, principal: &str| {
+        let host = "orders.shop.svc.cluster.local";
+        client.check(CheckBuilder::new("GET", host, path).principal(principal))
+    };
+    let response = ask("/orders/7", CHECKOUT).await;
+    let told = headers(&allowed(&response).headers);
+    assert_eq!(told["x-caller-account"], "shop/checkout");
+    refused(
+        &ask("/orders/7/refund", CHECKOUT).await,
+        "source_not_allowed",
+    );
+    let intern = "spiffe://cluster.local/ns/shop/sa/intern";
+    refused(&ask("/orders/7", intern).await, "source_not_allowed");
 }
