@@ -1,8 +1,9 @@
 //! The chart: it renders in every mode, and refuses what would not work or would let somebody in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Output;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,22 +37,28 @@ fn arguments(verb: &[&str], values: &str, set: &[&str]) -> Vec<String> {
     verb.chain(rest).chain(set).collect()
 }
 
-fn template(values: &str, set: &[&str]) -> Output {
+/// Renders one of [`VALUES`] with further settings.
+pub(crate) fn template(values: &str, set: &[&str]) -> Output {
     run(
         "helm",
         arguments(&["template", "-n", "portcullis", "portcullis"], values, set),
     )
 }
 
+/// What the chart makes of each of [`VALUES`], rendered once.
+static RENDERED: LazyLock<BTreeMap<&str, Vec<Object>>> = LazyLock::new(|| {
+    let render = |values: &'static str| {
+        let output = template(values, &[]);
+        let (told, wrong) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{values}: {wrong}");
+        (values, documents(&told, &format!("chart, {values}")))
+    };
+    VALUES.into_iter().map(render).collect()
+});
+
 /// What the chart makes of one of [`VALUES`].
 pub(crate) fn rendered(values: &str) -> Vec<Object> {
-    let output = template(values, &[]);
-    assert!(
-        output.status.success(),
-        "{values}: {}",
-        text(&output.stderr)
-    );
-    documents(&text(&output.stdout), &format!("chart, {values}"))
+    RENDERED[values].clone()
 }
 
 /// What the chart makes of all of them.
@@ -137,124 +144,6 @@ fn s33_each_mode_has_the_objects_that_protect_its_ports() {
         for kind in has_not {
             assert!(!kinds.contains(kind), "{values} has a {kind}");
         }
-    }
-}
-
-#[test]
-fn the_chart_refuses_what_would_not_work_or_lets_somebody_in() {
-    for (values, set, why) in [
-        (
-            "store",
-            &["replicas=2"][..],
-            "SQLite store belongs to one process",
-        ),
-        (
-            "store",
-            &["autoscaling.enabled=true"],
-            "SQLite store belongs to one process",
-        ),
-        (
-            "plain",
-            &["check.peers.any="],
-            "say in check.peers.any why that is safe",
-        ),
-        (
-            "plain",
-            &["outbound.enabled=true", "outbound.peers.any="],
-            "say in outbound.peers.any why that is safe",
-        ),
-        (
-            "sidecar",
-            &["check.peers.allow=null"],
-            "name the proxies that may ask",
-        ),
-        (
-            "spiffe",
-            &["check.peers.allow=null"],
-            "name the proxies that may ask",
-        ),
-        ("ambient", &["mesh.enabled=false"], "say in check.peers.any"),
-        ("ambient", &["mesh.peers=null"], "mesh.peers"),
-        (
-            "sidecar",
-            &["catalog.documents=null"],
-            "without an Api every request is denied",
-        ),
-        (
-            "sidecar",
-            &["catalog.existingConfigMap=mine"],
-            "give one of them",
-        ),
-        (
-            "sidecar",
-            &["terminationGracePeriodSeconds=15"],
-            "or checks are cut off",
-        ),
-        ("sidecar", &["tls.existingSecret=mine"], "is for mode plain"),
-        (
-            "sidecar",
-            &["redis.enabled=true"],
-            "redis.urlSecret.name is needed",
-        ),
-        (
-            "everything",
-            &["config.quota.store.type=local"],
-            "stands beside redis.enabled",
-        ),
-        (
-            "sidecar",
-            &["config.listeners.inbound.type=check"],
-            "the chart writes this listener",
-        ),
-        (
-            "sidecar",
-            &["config.spiffe.trustDomain=x"],
-            "the chart writes this section",
-        ),
-        (
-            "sidecar",
-            &["mesh.policies[0].notPaths[0]=/health*"],
-            "exceptions are exact paths",
-        ),
-        (
-            "sidecar",
-            &["mesh.policies[0].selector=null"],
-            "would select every workload",
-        ),
-        (
-            "sidecar",
-            &["mesh.policies[0].selector.app\\.kubernetes\\.io/name=portcullis"],
-            "ask itself",
-        ),
-    ] {
-        let output = template(values, set);
-        let told = text(&output.stderr);
-        assert!(!output.status.success(), "{values} {set:?} is taken");
-        assert!(told.contains(why), "{values} {set:?}: {told}");
-    }
-}
-
-#[test]
-fn values_that_are_unknown_or_of_another_kind_are_refused() {
-    for set in [
-        "replica=2",
-        "mode=sidcar",
-        "check.peers.alow=x",
-        "replicas=0",
-        "trustDomain=Cluster.Local",
-        "image.digest=abc",
-        "mesh.policies[0].provider=other",
-        "mesh.peers[0]=spiffe://cluster.local/ns/a/sa/b",
-        "redis.mode=fast",
-        "secrets[0].secretName=x",
-    ] {
-        let output = template("sidecar", &[set]);
-        let told = text(&output.stderr);
-        assert!(!output.status.success(), "{set} is taken");
-        assert!(
-            told.contains("values don't meet the specifications"),
-            "{set}: {told}"
-        );
     }
 }
 

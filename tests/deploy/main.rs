@@ -12,11 +12,14 @@
 )]
 
 mod configuration;
+mod connections;
 mod guides;
 mod helm;
 mod manifests;
 mod metrics;
 mod objects;
 mod policies;
+mod references;
+mod refusals;
 mod selectors;
 mod tools;

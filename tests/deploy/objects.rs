@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -165,8 +166,17 @@ pub(crate) fn plain() -> Vec<Object> {
         .collect()
 }
 
-/// What kustomize makes of a folder.
+/// What kustomize makes of each of [`KUSTOMIZATIONS`], built once.
+static BUILT: LazyLock<BTreeMap<&str, Vec<Object>>> = LazyLock::new(|| {
+    let build = |folder: &'static str| {
+        let arguments = ["build".to_owned(), at(folder).display().to_string()];
+        let told = tools::output("kustomize", arguments);
+        (folder, documents(&told, folder))
+    };
+    KUSTOMIZATIONS.into_iter().map(build).collect()
+});
+
+/// What kustomize makes of one of [`KUSTOMIZATIONS`].
 pub(crate) fn kustomized(folder: &str) -> Vec<Object> {
-    let arguments = ["build".to_owned(), at(folder).display().to_string()];
-    documents(&tools::output("kustomize", arguments), folder)
+    BUILT[folder].clone()
 }
