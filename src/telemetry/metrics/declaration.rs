@@ -35,6 +35,10 @@ declarations! {
         "Open connections";
     CONNECTIONS_REFUSED = "counter" "portcullis_connections_refused_total" ["listener", "reason"],
         "Connections that were not served: `max_connections`, `handshake_timeout` or `accept_failed`";
+    TLS_HANDSHAKES = "counter" "portcullis_tls_handshakes_total" ["listener", "outcome"],
+        "TLS handshakes by how they ended: `completed`, `no_certificate` (we have none that holds), `client_certificate_missing`, `client_certificate_refused`, `failed`, or `unfinished` (out of time, or the client went away)";
+    PEERS_REFUSED = "counter" "portcullis_peers_refused_total" ["listener", "reason"],
+        "Checks that were refused because of who asked: `unidentified`, `not_listed`, `destination` (asked for another workload), `api` or `provider` (not for that peer)";
     CATALOG_AGE = "gauge" "portcullis_catalog_age_seconds" ["source"],
         "Time since what the source holds was last found good";
     CATALOG_RELOADS = "counter" "portcullis_catalog_reloads_total" ["source", "result"],

@@ -53,6 +53,8 @@ fn filled() -> Metrics {
     metrics.check_done(&record(None, Verdict::Deny, "api_not_found"), None);
     metrics.connections(&name).inc();
     metrics.connection_refused(&name, Refusal::MaxConnections);
+    metrics.handshake_done(&name, Handshake::Completed);
+    metrics.peers_refused(&name, "not_listed").inc();
     metrics.set_catalog_age(&name, Duration::from_secs(5));
     metrics.set_catalog_refused(&name, true);
     metrics.catalog_reloaded(&name, ReloadResult::Published);
