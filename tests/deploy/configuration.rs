@@ -60,7 +60,9 @@ fn check(objects: &[Object], whose: &str) {
     assert!(output.status.success(), "{whose}: {told}\n{configuration}");
     assert!(told.contains("good: "), "{whose}: {told}");
     // proxies of Istio set that header themselves: this is said where it is configured
-    let warned = told.lines().find(|line| line.starts_with("warning: ") && !line.contains(".requestXfcc: "));
+    let warned = told
+        .lines()
+        .find(|line| line.starts_with("warning: ") && !line.contains(".requestXfcc: "));
     assert_eq!(warned, None, "{whose}");
 }
 

@@ -71,12 +71,7 @@ fn every_file_of_deploy_parses_says_what_it_is_for_and_is_named_by_a_guide() {
             if file.ends_with(".yaml") {
                 let all = documents(&text, &file);
                 assert!(!all.is_empty(), "{file} holds nothing");
-                let in_base =
-                    file.starts_with("deploy/kustomize/") && !file.ends_with("kustomization.yaml");
-                assert!(
-                    text.starts_with("# ") || in_base,
-                    "{file} does not say what it is for"
-                );
+                assert!(text.starts_with("# "), "{file} does not say what it is for");
             }
             // a folder that is applied as a whole is named as a whole
             let (own, _) = file.rsplit_once('/').unwrap_or_default();
