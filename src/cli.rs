@@ -2,6 +2,7 @@
 //! commands do is elsewhere.
 
 mod check_config;
+mod doctor;
 mod explain;
 mod import;
 mod key;
@@ -36,6 +37,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check the configuration and the catalog, and say what is wrong with them.
     CheckConfig(check_config::CheckConfigArgs),
+    /// Find mistakes in manifests of Istio and Kubernetes, without a cluster.
+    Doctor(doctor::DoctorArgs),
     /// Decide a request without serving, and tell every stage: what it found, compared and decided.
     Explain(explain::ExplainArgs),
     /// Make a configuration and a catalog of what another gateway was configured with.
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -20,6 +20,7 @@ mod authorization;
 mod commands;
 mod config;
 mod decode;
+mod doctor;
 mod documents;
 mod exemptions;
 mod fakes;
