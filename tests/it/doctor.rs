@@ -188,7 +188,10 @@ fn deployed(folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(root().join("deploy").join(folder)).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
     files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .map(|path| path.display().to_string())
         .collect()
 }

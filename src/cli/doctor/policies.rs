@@ -47,7 +47,11 @@ fn examine_pair(policy: &Object<'_>, other: &Object<'_>, findings: &mut Findings
             other.node.at_or_self(name).line()
         );
         findings.add(Kind::ProvidersSeveral, &policy.node.at_or_self(name), what);
-        let (short, long) = if own.len() < theirs.len() { (own, theirs) } else { (theirs, own) };
+        let (short, long) = if own.len() < theirs.len() {
+            (own, theirs)
+        } else {
+            (theirs, own)
+        };
         if long.starts_with(short) {
             let what = format!("`{short}` is the beginning of `{long}`");
             findings.add(Kind::ProviderPrefix, &policy.node.at_or_self(name), what);
