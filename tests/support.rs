@@ -51,6 +51,8 @@ pub(crate) mod signing;
 pub(crate) mod token;
 #[path = "support/upstream.rs"]
 pub(crate) mod upstream;
+#[path = "support/workload_api.rs"]
+pub(crate) mod workload_api;
 
 use std::time::{Duration, Instant};
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crate::check::decision::{Denial, Reason};
 use crate::check::request::message::{Http, Message, Source};
 use crate::check::request::wire::{Malformed, Span};
+use crate::xfcc;
 
 pub use host::Host;
 pub use path::{NormalPath, without_parameters};
@@ -242,7 +243,7 @@ impl DownstreamRequest {
     /// calls can write it.
     #[must_use]
     pub fn trusted_xfcc(&self) -> Option<Values<'_>> {
-        let says = || self.headers().get("x-forwarded-client-cert");
+        let says = || self.headers().get(xfcc::HEADER);
         self.trusts_xfcc.then(says)
     }
 

@@ -6,6 +6,7 @@
 
 mod declaration;
 mod labels;
+mod workload;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,7 @@ use crate::telemetry::metrics::labels::{
     ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
     ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
+use crate::telemetry::metrics::workload::WorkloadMetrics;
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
 use crate::upstream::token_cache::TokenCache;
@@ -74,6 +76,7 @@ struct Inner {
     redis_requests: Family<RedisRequestLabels, ShardedCounter>,
     redis_durations: Family<RedisLabels, ShardedHistogram>,
     redis_connected: Family<RedisLabels, Gauge>,
+    workload: WorkloadMetrics,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -442,6 +445,7 @@ impl Inner {
             redis_requests: declare.metric(declaration::REDIS_REQUESTS, Family::default()),
             redis_durations: declare.metric(declaration::REDIS_DURATION, Family::default()),
             redis_connected: declare.metric(declaration::REDIS_CONNECTED, Family::default()),
+            workload: WorkloadMetrics::new(&mut declare),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

@@ -68,6 +68,10 @@ fn filled() -> Metrics {
     let _durations = metrics.redis_durations("quota");
     metrics.set_redis_connected("quota", 2);
     metrics.follow_tasks(tasks());
+    metrics.set_svid_expiry(None);
+    metrics.svid_updated();
+    metrics.set_workload_api_connected("t", true);
+    metrics.set_trust_bundles("t", 1);
     metrics.set_revocations([("token", 1)]);
     metrics.set_revocation_age(&name, Duration::from_secs(3));
     metrics
