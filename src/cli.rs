@@ -5,7 +5,10 @@ mod check_config;
 mod doctor;
 mod explain;
 mod import;
+mod init;
 mod key;
+mod made;
+mod name;
 mod schema;
 mod serve;
 mod token;
@@ -43,6 +46,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Make a configuration and a catalog of what another gateway was configured with.
     Import(import::ImportArgs),
+    /// Make everything that a first protected host needs.
+    Init(init::InitArgs),
     /// Print the JSON schemas, or write the generated documents.
     Schema(schema::SchemaArgs),
     /// Work with API keys.
@@ -73,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Token(args) => token::run(&args),

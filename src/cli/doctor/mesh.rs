@@ -5,6 +5,7 @@ use crate::cli::doctor::kind::Kind;
 use crate::cli::doctor::located::Located;
 use crate::cli::doctor::manifests::Manifests;
 use crate::cli::doctor::report::Findings;
+use crate::cli::name::is_label;
 
 /// A mesh config.
 #[derive(Debug)]
@@ -140,13 +141,4 @@ fn examine_names(mesh: &Mesh<'_>, findings: &mut Findings) {
             findings.add(Kind::ProviderTwice, &provider.named, what);
         }
     }
-}
-
-/// Whether `name` is a label of RFC 1123.
-pub(in crate::cli) fn is_label(name: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&name.len())
-        && name.bytes().all(is_inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
