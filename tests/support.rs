@@ -47,6 +47,8 @@ pub(crate) mod redis;
 pub(crate) mod script;
 #[path = "support/signing.rs"]
 pub(crate) mod signing;
+#[path = "support/tls.rs"]
+pub(crate) mod tls;
 #[path = "support/token.rs"]
 pub(crate) mod token;
 #[path = "support/upstream.rs"]

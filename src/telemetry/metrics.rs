@@ -25,9 +25,10 @@ use crate::catalog::model::limit::Limit;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, KindLabels, LimitLabels,
-    ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
-    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
+    BuildLabels, CheckLabels, DecisionLabels, ErrorLabels, FetchLabels, HandshakeLabels,
+    IssuerLabels, KindLabels, LimitLabels, ListenerLabels, OutcomeLabels, ProviderLabels,
+    RedisLabels, RedisRequestLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels,
+    TaskLabels,
 };
 use crate::telemetry::metrics::workload::WorkloadMetrics;
 use crate::telemetry::process::ProcessReading;
@@ -36,7 +37,7 @@ use crate::upstream::token_cache::TokenCache;
 use crate::usage::{PermitCounter, Record, Verdict};
 
 pub use declaration::metrics_reference;
-pub use labels::{Refusal, ReloadResult};
+pub use labels::{Handshake, Refusal, ReloadResult};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -54,6 +55,8 @@ struct Inner {
     in_flight: Gauge,
     connections: Family<ListenerLabels, Gauge>,
     refused: Family<RefusalLabels, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    peers_refused: Family<RefusalLabels, Counter>,
     catalog_age: Family<SourceLabels, FloatGauge>,
     catalog_reloads: Family<ReloadLabels, Counter>,
     catalog_refused: Family<SourceLabels, Gauge>,
@@ -67,6 +70,7 @@ struct Inner {
     revocation_age: Family<SourceLabels, FloatGauge>,
     provider_tokens: Family<OutcomeLabels, ShardedCounter>,
     provider_fetches: Family<FetchLabels, Counter>,
+    provider_errors: Family<ErrorLabels, Counter>,
     provider_paused: Family<ProviderLabels, Gauge>,
     provider_cache_tokens: Gauge,
     provider_cache_bytes: Gauge,
@@ -178,6 +182,35 @@ impl Metrics {
             .get_or_create_owned(&RefusalLabels { listener, reason })
     }
 
+    /// Lets every outcome of a listener's handshakes be told from now on.
+    pub fn handshakes(&self, listener: &Arc<str>) {
+        for outcome in Handshake::ALL {
+            self.handshakes_of(listener, outcome);
+        }
+    }
+
+    /// Counts a TLS handshake.
+    pub fn handshake_done(&self, listener: &Arc<str>, outcome: Handshake) {
+        self.handshakes_of(listener, outcome).inc();
+    }
+
+    fn handshakes_of(&self, listener: &Arc<str>, outcome: Handshake) -> Counter {
+        let listener = Arc::clone(listener);
+        let outcome = outcome.name();
+        self.inner
+            .handshakes
+            .get_or_create_owned(&HandshakeLabels { listener, outcome })
+    }
+
+    /// Counts checks of `listener` that were refused because of who asked.
+    #[must_use]
+    pub fn peers_refused(&self, listener: &Arc<str>, reason: &'static str) -> Counter {
+        let listener = Arc::clone(listener);
+        self.inner
+            .peers_refused
+            .get_or_create_owned(&RefusalLabels { listener, reason })
+    }
+
     /// Tells how old what came from a source is.
     pub fn set_catalog_age(&self, source: &Arc<str>, age: Duration) {
         let source = Arc::clone(source);
@@ -283,6 +316,15 @@ impl Metrics {
         self.inner
             .provider_tokens
             .get_or_create_owned(&OutcomeLabels { provider, outcome })
+    }
+
+    /// Counts an error that a token endpoint answered with.
+    pub fn provider_refused(&self, provider: &Arc<str>, error: &'static str) {
+        let provider = Arc::clone(provider);
+        self.inner
+            .provider_errors
+            .get_or_create(&ErrorLabels { provider, error })
+            .inc();
     }
 
     /// Counts a request for a token.
@@ -419,6 +461,8 @@ impl Inner {
             in_flight: declare.metric(declaration::CHECKS_IN_FLIGHT, Gauge::default()),
             connections: declare.metric(declaration::CONNECTIONS, Family::default()),
             refused: declare.metric(declaration::CONNECTIONS_REFUSED, Family::default()),
+            handshakes: declare.metric(declaration::TLS_HANDSHAKES, Family::default()),
+            peers_refused: declare.metric(declaration::PEERS_REFUSED, Family::default()),
             catalog_age: declare.metric(declaration::CATALOG_AGE, Family::default()),
             catalog_reloads: declare.metric(declaration::CATALOG_RELOADS, Family::default()),
             catalog_refused: declare.metric(declaration::CATALOG_REFUSED, Family::default()),
@@ -434,6 +478,7 @@ impl Inner {
             revocation_age: declare.metric(declaration::REVOCATION_AGE, Family::default()),
             provider_tokens: declare.metric(declaration::PROVIDER_TOKENS, Family::default()),
             provider_fetches: declare.metric(declaration::PROVIDER_FETCHES, Family::default()),
+            provider_errors: declare.metric(declaration::PROVIDER_ERRORS, Family::default()),
             provider_paused: declare.metric(declaration::PROVIDER_PAUSED, Family::default()),
             provider_cache_tokens: declare
                 .metric(declaration::PROVIDER_CACHE_TOKENS, Gauge::default()),

@@ -22,6 +22,7 @@ pub(crate) mod oauth;
 pub mod service;
 pub mod signed;
 pub mod token_urls;
+pub mod workloads;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use crate::fetch::{FailureKind, FetchError};
 use crate::header::HeaderName;
 use crate::routing::Route;
 use crate::secret::{KeyedDigest, Secret};
+use crate::spiffe::SpiffeIdPattern;
 use crate::upstream::provider::answer::{CredentialHeader, Given};
 use crate::upstream::provider::auth_provider::AuthProvider;
 use crate::upstream::provider::client_credentials::ClientCredentials;
@@ -58,6 +60,8 @@ pub struct Provider {
     policy: CachePolicy,
     /// Whether it is asked before anybody needs it, and readiness waits for that.
     required: bool,
+    /// The proxies that may be given its tokens; empty: whoever may ask.
+    peers: Box<[SpiffeIdPattern]>,
     /// What outlives this revision of the configuration.
     service: Arc<ProviderService>,
 }
@@ -168,6 +172,12 @@ pub enum PartyRule {
 }
 
 impl Provider {
+    /// The proxies that may be given its tokens; empty: whoever may ask.
+    #[must_use]
+    pub fn peers(&self) -> &[SpiffeIdPattern] {
+        &self.peers
+    }
+
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
@@ -286,10 +296,12 @@ impl Provider {
     #[must_use]
     pub fn is_per_caller(&self) -> bool {
         match &self.kind {
-            Kind::Exchange(_) | Kind::Signed(_) => true,
+            Kind::Signed(_) => true,
+            Kind::Exchange(exchange) => exchange.is_per_caller(),
+            Kind::ClientCredentials(kind) => kind.is_per_caller(),
             Kind::AuthProvider(provider) => provider.is_per_caller(),
             Kind::HeaderService(service) => service.is_per_caller(),
-            Kind::ClientCredentials(_) | Kind::Ishare(_) | Kind::Fixed(_) => false,
+            Kind::Ishare(_) | Kind::Fixed(_) => false,
         }
     }
 
@@ -319,11 +331,12 @@ impl Provider {
         target: &Target,
     ) -> Result<Option<Cow<'r, str>>, &'static str> {
         match &self.kind {
-            Kind::Exchange(_) => exchange::subject_token(route, request, permit).map(Some),
+            Kind::Exchange(exchange) => exchange.caller(route, request, permit),
+            Kind::ClientCredentials(kind) => kind.caller(request, permit),
             Kind::AuthProvider(provider) => Ok(provider.forwarded(request)),
             Kind::HeaderService(service) => service.address_for(route, permit),
             Kind::Signed(signed) => signed.claims(route, permit, target).map(Some),
-            Kind::ClientCredentials(_) | Kind::Ishare(_) | Kind::Fixed(_) => Ok(None),
+            Kind::Ishare(_) | Kind::Fixed(_) => Ok(None),
         }
     }
 
@@ -362,6 +375,7 @@ impl Provider {
         let services = service::ProviderServices::offline(crate::clock::Clock::at(0));
         let name: Arc<str> = "assert".into();
         Self {
+            peers: Box::default(),
             policy: life::CacheConfig::default().policy(signed.lifetime(), signed.lifetime()),
             required: false,
             service: services.get_or_start(&name, [0; 32], signed.lifetime()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -62,6 +62,29 @@ impl Authority {
         self.issue(params, ec_key())
     }
 
+    /// An identity with a certificate of any form: `change` is given one that is good for clients
+    /// and servers, names nobody and lasts.
+    pub(crate) fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
+        self.issue(params, ec_key())
+    }
+
+    /// An X.509-SVID that names this workload.
+    pub(crate) fn svid(&self, id: &str) -> Identity {
+        self.certify(|params| params.subject_alt_names = vec![uri(id)])
+    }
+
+    /// Its root certificate in DER.
+    pub(crate) fn root(&self) -> &CertificateDer<'static> {
+        self.root.der()
+    }
+
     /// An identity for TLS servers on this machine.
     pub(crate) fn host(&self) -> Identity {
         self.issue(server_params(&["localhost", "127.0.0.1"]), ec_key())
@@ -84,6 +107,16 @@ impl Authority {
     /// The TLS settings of a server; with `ask_clients` it demands a certificate of this
     /// authority.
     pub(crate) fn server(&self, shown: Shown, ask_clients: bool) -> Arc<ServerConfig> {
+        let clients = ask_clients.then(|| self.root.der().clone());
+        self.server_for(shown, clients)
+    }
+
+    /// The same, which demands a certificate of the authority whose root `clients` is.
+    pub(crate) fn server_for(
+        &self,
+        shown: Shown,
+        clients: Option<CertificateDer<'static>>,
+    ) -> Arc<ServerConfig> {
         let mut params = match shown {
             Shown::Good | Shown::Expired => server_params(&["localhost", "127.0.0.1", "*.test"]),
             Shown::OfAnotherHost => server_params(&["elsewhere.test"]),
@@ -97,9 +130,9 @@ impl Authority {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3");
-        let builder = if ask_clients {
+        let builder = if let Some(clients) = clients {
             let mut roots = RootCertStore::empty();
-            roots.add(self.root.der().clone()).expect("a root");
+            roots.add(clients).expect("a root");
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.expect("a verifier"))
@@ -118,7 +151,17 @@ impl Authority {
     }
 }
 
+/// A name of a certificate: a URI.
+pub(crate) fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().expect("a URI in ASCII"))
+}
+
 impl Identity {
+    /// The private key in DER (PKCS #8).
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
+    }
+
     /// The private key in PEM (PKCS #8).
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()

@@ -53,6 +53,8 @@ fn filled() -> Metrics {
     metrics.check_done(&record(None, Verdict::Deny, "api_not_found"), None);
     metrics.connections(&name).inc();
     metrics.connection_refused(&name, Refusal::MaxConnections);
+    metrics.handshake_done(&name, Handshake::Completed);
+    metrics.peers_refused(&name, "not_listed").inc();
     metrics.set_catalog_age(&name, Duration::from_secs(5));
     metrics.set_catalog_refused(&name, true);
     metrics.catalog_reloaded(&name, ReloadResult::Published);
@@ -60,6 +62,7 @@ fn filled() -> Metrics {
     metrics.set_key_sets([(&name, Some(Duration::from_secs(7)), 2)]);
     metrics.provider_tokens(&name, "hit").inc();
     metrics.provider_fetched(&name, "given");
+    metrics.provider_refused(&name, "invalid_client");
     metrics.set_providers([(&name, false)]);
     metrics.set_provider_cache(&TokenCache::new(1024));
     metrics.quota_exceeded(&limit(1, Window::Day), true);

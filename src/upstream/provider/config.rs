@@ -17,11 +17,14 @@ use super::life::{CacheConfig, CachePolicy};
 use super::service::ProviderServices;
 use super::signed::SignedConfig;
 use super::{Abilities, Kind, Provider, Providers};
+use crate::check::peer::config::{check_patterns, patterns};
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
 use crate::header::HeaderName;
 use crate::http_client::config::HttpConfig;
 use crate::secret::sha256;
+use crate::spiffe::Aliases;
+use crate::workload_api::WorkloadApi;
 
 /// The `providers` section, by name.
 pub type ProviderConfigs = BTreeMap<String, ProviderConfig>;
@@ -61,6 +64,35 @@ pub struct ProviderContext<'c> {
     pub services: &'c ProviderServices,
     /// The parties that the credentials API wrote.
     pub parties: &'c Parties,
+    /// Who we are in the mesh.
+    pub ours: Ours<'c>,
+}
+
+/// Who we are in the mesh, as providers need it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ours<'c> {
+    /// Who gives us our identity; none where it is not known where it answers.
+    pub workload_api: Option<&'c WorkloadApi>,
+    /// The names of the mesh's trust domain.
+    pub aliases: Option<&'c Aliases>,
+}
+
+impl<'c> Ours<'c> {
+    /// The Workload API for what stands at `path` and cannot do without; inner none where nothing is
+    /// fetched in this process.
+    pub(super) fn workload_api(
+        self,
+        path: &str,
+        services: &ProviderServices,
+        findings: &mut Findings,
+    ) -> Option<Option<&'c WorkloadApi>> {
+        if self.workload_api.is_none() && services.tasks().is_some() {
+            let why = "needs `spiffe.endpoint`, or the environment variable SPIFFE_ENDPOINT_SOCKET";
+            findings.wrong(path, why);
+            return None;
+        }
+        Some(self.workload_api)
+    }
 }
 
 /// Finds what is wrong with each provider, without reading anything else. Paths are relative to the
@@ -89,6 +121,7 @@ pub fn build_all(
                 findings,
                 services: context.services,
                 parties: context.parties,
+                ours: context.ours,
             };
             let provider = config.build(name, &mut context);
             if provider.is_none() && findings.count() == before {
@@ -120,6 +153,7 @@ impl ProviderConfig {
         let (http, cache) = self.common();
         findings.within("http", |findings| http.check(findings));
         findings.within("cache", |findings| cache.check(findings));
+        check_patterns("peers", self.peers(), findings);
     }
 
     /// What an Api may ask of it.
@@ -144,7 +178,11 @@ impl ProviderConfig {
         };
         match self {
             Self::ClientCredentials(_) => token,
-            Self::TokenExchange(_) | Self::JwtBearer(_) => Abilities {
+            Self::TokenExchange(config) => Abilities {
+                needs_token: config.subject.is_none(),
+                ..token
+            },
+            Self::JwtBearer(_) => Abilities {
                 needs_token: true,
                 ..token
             },
@@ -176,6 +214,20 @@ impl ProviderConfig {
             Self::AuthProvider(config) => (config.http.clone(), config.cache),
             Self::HeaderService(config) => (config.http.clone(), config.cache),
             Self::Signed(_) | Self::Static(_) => (HttpConfig::default(), CacheConfig::default()),
+        }
+    }
+
+    /// The proxies that may be given its tokens.
+    fn peers(&self) -> &[String] {
+        match self {
+            Self::ClientCredentials(config) => &config.peers,
+            Self::TokenExchange(config) => &config.peers,
+            Self::JwtBearer(config) => &config.peers,
+            Self::Ishare(config) => &config.peers,
+            Self::AuthProvider(config) => &config.peers,
+            Self::HeaderService(config) => &config.peers,
+            Self::Signed(config) => &config.peers,
+            Self::Static(config) => &config.peers,
         }
     }
 
@@ -226,6 +278,7 @@ impl ProviderConfig {
         Some(Provider {
             policy: self.policy(cache),
             required: self.is_required(),
+            peers: patterns(self.peers()),
             service: context
                 .services
                 .get_or_start(&name, sha256(&written), http.timeout.0),
