@@ -95,6 +95,10 @@ fn what_is_no_description_of_an_api_is_refused() {
             format!("openapi: 3.0.3\nservers: [{{ url: 'nowhere' }}]\n{head}"),
             "`nowhere` is no address",
         ),
+        (
+            "openapi: 3.0.3\ninfo: { title: a, version: 1.10 }\n".to_owned(),
+            "info.version: it must be a text: write it in quotes",
+        ),
         ("openapi: 3.0.3\ninfo: { title: a }\n".to_owned(), "info.version"),
         (
             "openapi: 3.0.3\ninfo: { title: a, version: '1' }\nservers: [{ url: 'https://a.example' }]\n".to_owned(),
@@ -110,5 +114,45 @@ fn what_is_no_description_of_an_api_is_refused() {
         assert_eq!(output.status.code(), Some(78), "{content}");
         assert!(text(&output.stderr).contains(told), "{content}: {}", text(&output.stderr));
         assert!(output.stdout.is_empty());
+    }
+    let named = import(&["openapi", "openapi.yaml", "--name", "../a"]);
+    assert_eq!(named.status.code(), Some(64));
+}
+
+#[test]
+fn what_cannot_be_carried_over_is_never_judged_as_something_wider() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input.yaml");
+    let head = "openapi: 3.0.3\ninfo: { title: a, version: '1' }\nservers: [{ url: 'https://a.example' }]\n\
+                components: { securitySchemes: { a: { type: http, scheme: bearer }, b: { type: http, scheme: bearer } } }\n";
+    let both = "get: { security: [{ a: [], b: [] }] }";
+    let open = "get: { security: [{ a: [] }] }";
+    for (paths, code) in [
+        (
+            format!("{{ '/x/admin': {{ {both} }}, '/x/{{id}}': {{ {open} }} }}"),
+            78,
+        ),
+        (
+            format!("{{ '/x/{{id}}': {{ {both} }}, '/{{all}}/y': {{ {open} }} }}"),
+            78,
+        ),
+        (
+            format!("{{ '/x/admin': {{ {both} }}, '/x/{{id}}/z': {{ {open} }} }}"),
+            0,
+        ),
+        (
+            format!("{{ '/x/admin': {{ {both}, put: {{}} }}, '/x/{{id}}': {{ {open} }} }}"),
+            0,
+        ),
+    ] {
+        std::fs::write(&file, format!("{head}paths: {paths}\n")).unwrap();
+        let output = import(&["openapi", file.to_str().unwrap()]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{paths}: {told}");
+        assert_eq!(
+            told.contains("would be judged as those of"),
+            code == 78,
+            "{told}"
+        );
     }
 }

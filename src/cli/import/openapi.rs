@@ -10,15 +10,16 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::catalog::source::document::API_VERSION;
+use crate::cli::Usage;
 use crate::cli::import::Target;
 use crate::cli::import::document::{Node, text, texts, yaml};
 use crate::cli::import::input::Input;
 use crate::cli::import::openapi::operations::{Operation, operations};
-use crate::cli::import::openapi::places::place;
+use crate::cli::import::openapi::places::{Place, place};
 use crate::cli::import::openapi::security::Schemes;
 use crate::cli::import::report::{Report, counted};
 use crate::cli::made::Made;
-use crate::cli::name::slug;
+use crate::cli::name::{is_label, slug};
 use crate::problem::Problems;
 
 /// A description of an API, OpenAPI 3.0 or 3.1 or Swagger 2.0: an Api of the catalog.
@@ -60,71 +61,106 @@ pub(super) fn import(args: &OpenapiArgs, report: &mut Report) -> anyhow::Result<
         return Err(input.problem("", "one description is expected").into());
     };
     let dialect = dialect(&input, document)?;
-    let info = |key: &str| {
-        document
-            .pointer(&format!("/info/{key}"))
-            .and_then(Value::as_str)
-    };
-    let title = info("title").ok_or_else(|| input.problem("info.title", "it is missing"))?;
-    let version = info("version").ok_or_else(|| input.problem("info.version", "it is missing"))?;
+    let title = info(&input, document, "title")?;
+    let version = info(&input, document, "version")?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => slug(&format!("{title}-{version}")),
     };
+    if !is_label(&name.replace('.', "-")) {
+        let reason = "a name has lower-case letters, digits, hyphens and dots";
+        return Err(Usage(format!("--name: `{name}`: {reason}")).into());
+    }
     let place = place(&input, document, dialect, &args.host, report)?;
     let schemes = Schemes::of(document, dialect, args.authenticator.as_deref());
     schemes.tell(report);
     let all = operations(&input, document, &schemes, report)?;
     let (open, closed): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.is_anonymous());
     refuse_anonymous(&input, &open, args.allow_anonymous, report)?;
-    let whole = |name: &str, operations: &[Operation], more: Vec<(&'static str, Node)>| {
+    let count = open.len() + closed.len();
+    let apis = Apis {
+        name: &name,
+        title,
+        version,
+        place,
+        schemes,
+    };
+    let documents = apis.documents(&open, &closed)?;
+    if documents.is_empty() {
+        let reason = "no operation of it can be carried over";
+        return Err(input.problem("paths", reason).into());
+    }
+    tell_rest(&apis.schemes, report);
+    let (apis, count) = (counted(documents.len(), "api"), counted(count, "operation"));
+    let mut made = Made::default();
+    made.add(format!("catalog/{name}.yaml"), documents.join("---\n"));
+    Ok((made, format!("{apis}, {count}")))
+}
+
+/// What the documents have in common.
+struct Apis<'a> {
+    name: &'a str,
+    title: &'a str,
+    version: &'a str,
+    place: Place,
+    schemes: Schemes<'a>,
+}
+
+impl Apis<'_> {
+    /// One Api of the operations that everybody may call, and one of the others.
+    fn documents(&self, open: &[Operation], closed: &[Operation]) -> anyhow::Result<Vec<String>> {
+        let mut documents = Vec::new();
+        let has_both = !open.is_empty() && !closed.is_empty();
+        let first = |number| has_both.then_some(("precedence", Node::Number(number)));
+        if !open.is_empty() {
+            let mut more = vec![
+                ("authenticators", texts(["anonymous"])),
+                ("subscription", text("none")),
+            ];
+            more.extend(first(1));
+            documents.push(self.document("-open", open, more)?);
+        }
+        if !closed.is_empty() {
+            let mut more = vec![("authenticators", texts(self.schemes.names()))];
+            more.extend(first(0));
+            documents.push(self.document("", closed, more)?);
+        }
+        Ok(documents)
+    }
+
+    fn document(
+        &self,
+        suffix: &str,
+        operations: &[Operation],
+        more: Vec<(&'static str, Node)>,
+    ) -> anyhow::Result<String> {
         let mut spec = vec![
-            ("title", text(title)),
-            ("version", text(version)),
-            ("hosts", texts(&place.hosts)),
-            ("basePath", text(&place.base_path)),
+            ("title", text(format!("{}{suffix}", self.title))),
+            ("version", text(self.version)),
+            ("hosts", texts(&self.place.hosts)),
+            ("basePath", text(&self.place.base_path)),
         ];
         spec.extend(more);
-        let operations = operations.iter().map(|one| one.node(&schemes)).collect();
-        spec.push(("operations", Node::List(operations)));
+        let operations = operations.iter().map(|one| one.node(&self.schemes));
+        spec.push(("operations", Node::List(operations.collect())));
+        let name = text(format!("{}{suffix}", self.name));
         yaml(&Node::Map(vec![
             ("apiVersion", text(API_VERSION)),
             ("kind", text("Api")),
-            ("metadata", Node::Map(vec![("name", text(name))])),
+            ("metadata", Node::Map(vec![("name", name)])),
             ("spec", Node::Map(spec)),
         ]))
-    };
-    let mut documents = Vec::new();
-    let has_both = !open.is_empty() && !closed.is_empty();
-    let first = |number| has_both.then_some(("precedence", Node::Number(number)));
-    if !open.is_empty() {
-        let mut more = vec![
-            ("authenticators", texts(["anonymous"])),
-            ("subscription", text("none")),
-        ];
-        more.extend(first(1));
-        documents.push(whole(&format!("{name}-open"), &open, more)?);
     }
-    if !closed.is_empty() {
-        let mut more = vec![("authenticators", texts(schemes.names()))];
-        more.extend(first(0));
-        documents.push(whole(&name, &closed, more)?);
+}
+
+/// A text of `info`.
+fn info<'d>(input: &Input, document: &'d Value, key: &str) -> Result<&'d str, Problems> {
+    let place = format!("info.{key}");
+    match document.pointer(&format!("/info/{key}")) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(input.problem(&place, "it must be a text: write it in quotes")),
+        None => Err(input.problem(&place, "it is missing")),
     }
-    if documents.is_empty() {
-        return Err(input
-            .problem("paths", "no operation of it can be carried over")
-            .into());
-    }
-    tell_rest(&schemes, report);
-    let count = open.len() + closed.len();
-    let summary = format!(
-        "{}, {}",
-        counted(documents.len(), "api"),
-        counted(count, "operation")
-    );
-    let mut made = Made::default();
-    made.add(format!("catalog/{name}.yaml"), documents.join("---\n"));
-    Ok((made, summary))
 }
 
 fn tell_rest(schemes: &Schemes, report: &mut Report) {

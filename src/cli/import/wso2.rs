@@ -99,7 +99,7 @@ fn tell(args: &Wso2Args, report: &mut Report) {
         args.issuer, args.audience
     ));
     report.changed("a missing scope is 403, not 401; a missing credential is 401 with a challenge; where Portcullis cannot decide, the answer is 503");
-    report.changed("a plan that a token names (`subscriptionTier`) must be a Plan of the catalog, `Unlimited` aside");
+    report.remains("plans: where tokens name one (`subscriptionTier`), add a Plan of that name to the catalog, `Unlimited` aside; they are denied without it");
     report.remains("opaque tokens, which the adapter sent to the key manager by SOAP: add an authenticator of type `introspection` with the key manager's introspection address, and name it in the Apis");
     report.remains(
         "the listeners are on loopback: in the cluster the chart writes them, with `peers`",

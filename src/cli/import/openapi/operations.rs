@@ -83,7 +83,7 @@ pub(super) fn operations(
         }
     }
     let security = document.get("security");
-    let mut found = Vec::new();
+    let (mut found, mut denied) = (Vec::new(), Vec::new());
     for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
         let place = format!("paths.{path}");
         let item = match resolved(document, item) {
@@ -111,11 +111,54 @@ pub(super) fn operations(
                     path: path.clone(),
                     requirement,
                 }),
-                Err(reason) => report.left_out(format!("{place}: {reason}; it will be denied")),
+                Err(reason) => {
+                    report.left_out(format!("{place}: {reason}; it will be denied"));
+                    denied.push((place, path));
+                }
             }
         }
     }
+    refuse_wider(input, &denied, &found)?;
     Ok(found)
+}
+
+/// Refuses operations that were left out where another one with a parameter in its path would be judged in
+/// their place.
+fn refuse_wider(
+    input: &Input,
+    denied: &[(String, &String)],
+    found: &[Operation],
+) -> Result<(), Problems> {
+    let mut problems = Problems::new();
+    for (place, path) in denied {
+        let mut wider = found.iter().filter(|one| covers(&one.path, path));
+        // its own path, with another method, decides before wider ones
+        if !found.iter().any(|one| one.path == **path)
+            && let Some(wider) = wider.next()
+        {
+            let message = format!(
+                "it cannot be carried over, and its requests would be judged as those of `{}`: change its security, or take it out",
+                wider.path
+            );
+            problems.extend(input.problem(place, message));
+        }
+    }
+    problems.into_result(())
+}
+
+/// Whether requests to `path` can match `template`.
+fn covers(template: &str, path: &str) -> bool {
+    let is_parameter = |segment: &str| segment.starts_with('{');
+    let (mut wide, mut narrow) = (template.split('/'), path.split('/'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (None, None) => return true,
+            (Some(wide), Some(_)) if wide.starts_with("{*") => return true,
+            (Some(wide), Some(narrow))
+                if wide == narrow || is_parameter(wide) || is_parameter(narrow) => {}
+            (_, _) => return false,
+        }
+    }
 }
 
 /// A path item, with what its `$ref` names.
