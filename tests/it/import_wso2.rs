@@ -115,7 +115,7 @@ fn what_was_imported_of_the_adapter_decides_as_the_adapter_did() {
             "httpbin.example",
             "/headers",
             &other,
-            "subscription_missing",
+            "application_unknown",
         ),
     ] {
         let decision = decided(host, target, token);
@@ -129,14 +129,14 @@ fn insecure_settings_of_the_adapter_are_told_and_a_typo_is_taken_for_secure() {
     let file = folder.path().join("input.yaml");
     let sample = std::fs::read_to_string(data("wso2-httpbin.yaml")).unwrap();
     let with = |value: &str| {
-        let text = sample.replace(
+        let changed = sample.replace(
             "validate_subscription: \"true\"",
             &format!("validate_subscription: \"{value}\""),
         );
-        assert_ne!(text, sample);
-        std::fs::write(&file, text).unwrap();
+        assert_ne!(changed, sample);
+        std::fs::write(&file, changed).unwrap();
         let output = import(&["wso2", file.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         (text(&output.stdout), text(&output.stderr))
     };
     let (made, report) = with("false");
@@ -162,10 +162,6 @@ fn insecure_settings_of_the_adapter_are_told_and_a_typo_is_taken_for_secure() {
         "{report}"
     );
     assert!(report.contains("copy server.pem"), "{report}");
-}
-
-fn text_of(output: &Output) -> String {
-    text(&output.stderr)
 }
 
 #[test]
