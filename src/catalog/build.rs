@@ -12,7 +12,7 @@ mod credential;
 mod forms;
 mod limit;
 mod overlap;
-mod path;
+pub(crate) mod path;
 mod plan;
 mod report;
 mod source;

@@ -15,6 +15,7 @@ mod answers;
 mod drain;
 mod egress;
 mod hosts;
+mod journey;
 mod outbound;
 mod partners;
 mod paths;
