@@ -12,6 +12,7 @@ mod jwt_bundles;
 mod jwt_svid;
 mod readiness;
 mod selection;
+mod shown;
 mod stream;
 mod x509;
 
@@ -41,6 +42,7 @@ use crate::workload_api::readiness::Waiting;
 use crate::workload_api::selection::Selection;
 
 pub use jwt_svid::JwtSvid;
+pub use shown::SvidReceiver;
 
 /// The agent that gives us our identity. Clones are the same.
 #[derive(Clone)]

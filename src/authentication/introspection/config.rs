@@ -21,7 +21,7 @@ use crate::config::findings::Findings;
 use crate::config::value::{ByteSize, HumanDuration};
 use crate::fetch::Fetches;
 use crate::http_client::config::HttpConfig;
-use crate::upstream::provider::config::ProviderContext;
+use crate::upstream::provider::config::{Ours, ProviderContext};
 use crate::upstream::provider::oauth::EndpointConfig;
 use crate::upstream::provider::oauth::client::ClientConfig;
 
@@ -150,6 +150,10 @@ impl IntrospectionConfig {
             findings: context.findings,
             services: &lasting.providers,
             parties: &lasting.parties,
+            ours: Ours {
+                workload_api: lasting.workload_api.as_ref(),
+                aliases: None,
+            },
         })?;
         // as a request that was cut is sent once more
         let flight = self.http.timeout.0.saturating_mul(2) + Duration::from_secs(1);
