@@ -226,9 +226,6 @@ impl EnvoyBuilder {
             filter["decoder_header_mutation_rules"] =
                 json!({ "disallow_expression": { "regex": refused } });
         }
-        if let Some(tls) = &self.authz_tls {
-            cluster["transport_socket"] = tls.clone();
-        }
         if self.authz.len() > 1 {
             filter["grpc_service"]["retry_policy"] = json!({
                 "retry_on": "connect-failure,refused-stream,unavailable,reset",
@@ -252,6 +249,9 @@ impl EnvoyBuilder {
             } },
             "load_assignment": { "cluster_name": "authz", "endpoints": [{ "lb_endpoints": endpoints }] },
         });
+        if let Some(tls) = &self.authz_tls {
+            cluster["transport_socket"] = tls.clone();
+        }
         if self.authz.len() > 1 {
             cluster["health_checks"] = json!([{
                 "timeout": "1s", "interval": "0.1s", "no_traffic_interval": "0.1s",
