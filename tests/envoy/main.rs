@@ -28,3 +28,4 @@ mod samples;
 mod scene;
 mod splitting;
 mod spoofing;
+mod workloads;
