@@ -41,3 +41,4 @@ mod store;
 mod tls;
 mod upstream;
 mod usage;
+mod workload_api;
