@@ -163,6 +163,24 @@ async fn s27_an_x509_svid_is_the_certificate_of_the_connection_as_it_rotates() {
     assert_eq!(fake.count(), calls);
 }
 
+#[tokio::test]
+async fn h13_a_header_service_is_shown_our_svid() {
+    let (agent, authority) = (WorkloadApi::start(), Authority::new());
+    let fake = Providers::start_for_svids(&authority, &agent.root(TRUST_DOMAIN));
+    let service = json!({ "http": { "allowHttp": false, "ca": { "file": "ca" }, "svid": true } });
+    let scene = stage(&agent)
+        .file("ca", &authority.pem())
+        .provider("erp", super::header_service(&fake, service))
+        .api("erp", "erp.example", "/", json!({ "provider": "erp" }))
+        .start();
+    let check = || get("erp.example", "/");
+    scene
+        .until("the headers", check, |answer| token(answer).is_some())
+        .await;
+    let shown = fake.last().certificate.expect("a certificate");
+    assert!(shown.starts_with(&format!("{ID} ")), "{shown}");
+}
+
 /// A provider that exchanges tokens, with `changed`; callers are known by no token.
 fn exchange(fake: &Providers, changed: Value) -> Value {
     client_credentials(fake, merged(json!({ "type": "tokenExchange" }), changed))
