@@ -149,6 +149,7 @@ fn load_catalog_with(
         Some(Configured {
             authenticators: authenticators?,
             providers: providers?,
+            mesh: Arc::new(config.spiffe.mesh()),
         })
     });
     Ok(CatalogSync::load_first(loaded, build, source)?)

@@ -18,8 +18,8 @@ mod x509;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -102,13 +102,26 @@ pub struct Svid {
 
 /// The keys that sign JWT-SVIDs, by the trust domain whose they are.
 #[derive(Debug, Default)]
-pub struct JwtBundles(BTreeMap<TrustDomain, KeySet>);
+pub struct JwtBundles(BTreeMap<TrustDomain, Arc<KeySet>>);
+
+impl FromIterator<(TrustDomain, KeySet)> for JwtBundles {
+    fn from_iter<I: IntoIterator<Item = (TrustDomain, KeySet)>>(bundles: I) -> Self {
+        let bundles = bundles.into_iter();
+        Self(bundles.map(|(name, keys)| (name, Arc::new(keys))).collect())
+    }
+}
 
 impl JwtBundles {
     /// The keys of `trust_domain`, where it is known.
     #[must_use]
-    pub fn get(&self, trust_domain: &TrustDomain) -> Option<&KeySet> {
+    pub fn get(&self, trust_domain: &TrustDomain) -> Option<&Arc<KeySet>> {
         self.0.get(trust_domain)
+    }
+
+    /// Whether `keys`, which were here once, are here now.
+    #[must_use]
+    pub fn holds(&self, keys: &Weak<KeySet>) -> bool {
+        self.0.values().any(|now| Arc::as_ptr(now) == keys.as_ptr())
     }
 
     /// How many trust domains there are.

@@ -56,10 +56,9 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                match value {
-                    Value::String(text) if key == "expr" => found.push(text.clone()),
-                    other => expressions(other, found),
-                }
+                let expression = value.as_str().filter(|_| key == "expr");
+                found.extend(expression.map(str::to_owned));
+                expressions(value, found);
             }
         }
         Value::Array(list) => list.iter().for_each(|value| expressions(value, found)),

@@ -170,7 +170,7 @@ fn s33_no_policy_selects_portcullis_itself_and_none_is_without_target() {
         let selector = policy.labels("/spec/selector/matchLabels");
         let targets = policy.list("/spec/targetRefs");
         assert!(
-            selector.is_some() != !targets.is_empty(),
+            selector.is_some() == targets.is_empty(),
             "{policy}: names what asks, in one way"
         );
         assert_ne!(policy.namespace(), "portcullis", "{policy}");

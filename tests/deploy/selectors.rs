@@ -2,9 +2,7 @@
 //! PeerAuthentication that was to be STRICT lets plaintext in.
 
 use crate::helm::{VALUES, rendered};
-use crate::objects::{
-    Labels, Object, documents, files, is_no_object, kustomized, labels, plain, read,
-};
+use crate::objects::{Labels, Object, documents, files, kustomized, plain, read};
 
 /// Pods: the namespace and the labels.
 pub(crate) type Pods = Vec<(String, Labels)>;

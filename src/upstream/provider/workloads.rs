@@ -119,8 +119,12 @@ impl Workloads {
     pub(super) fn caller(
         &self,
         request: &DownstreamRequest,
-        _permit: &Permit<'_>,
+        permit: &Permit<'_>,
     ) -> Result<SpiffeId, &'static str> {
+        // behind proxies and at waypoints, whom an authenticator or `from` found to call
+        if let Some(id) = permit.source() {
+            return Ok(id.clone());
+        }
         SpiffeId::parse(request.source_principal())
             .map_err(|_| "the caller has no verified SPIFFE ID")
     }

@@ -63,7 +63,7 @@ spiffe://{{ .Values.trustDomain }}/ns/{{ .Release.Namespace }}/sa/{{ include "po
 {{- fail "redis.enabled: redis.url or redis.urlSecret.name is needed" -}}
 {{- end -}}
 {{- range list "catalog" "spiffe" "store" -}}
-{{- if hasKey $v.config . -}}
+{{- if and (hasKey $v.config .) (not (and (eq . "spiffe") (eq $v.mode "plain"))) -}}
 {{- fail (printf "config.%s: the chart writes this section; use its own values" .) -}}
 {{- end -}}
 {{- end -}}
