@@ -111,12 +111,7 @@ fn what_was_imported_of_the_adapter_decides_as_the_adapter_did() {
             &subscribed,
             "operation_not_found",
         ),
-        (
-            "httpbin.example",
-            "/headers",
-            &other,
-            "application_unknown",
-        ),
+        ("httpbin.example", "/headers", &other, "application_unknown"),
     ] {
         let decision = decided(host, target, token);
         assert!(decision.contains(told), "{host}{target}: {decision}");
