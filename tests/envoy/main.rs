@@ -16,6 +16,7 @@ mod drain;
 mod egress;
 mod hosts;
 mod journey;
+mod mesh;
 mod outbound;
 mod partners;
 mod paths;

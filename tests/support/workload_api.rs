@@ -155,7 +155,7 @@ impl WorkloadApi {
         self.sign_with(&json!({ "id": id }))
     }
 
-    /// The same with `ttl`, `dns` or a `defect`: `expired`, `isCA`, `certSign`, `crlSign`,
+    /// The same with `ttl`, `dns`, `signedBy` (another trust domain) or a `defect`: `expired`, `isCA`, `certSign`, `crlSign`,
     /// `noDigitalSignature`, `serverOnly`, `usageNotCritical`, `twoURIs`, `noURI`, `otherKey`.
     pub(crate) fn sign_with(&self, wanted: &Value) -> Signed {
         let signed = self.ask("/sign", wanted);

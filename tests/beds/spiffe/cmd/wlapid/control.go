@@ -47,7 +47,11 @@ func controls(agent *agent, gate *gate) http.Handler {
 	post(mux, "/sign", func(asked wanted) (any, error) {
 		agent.lock.Lock()
 		defer agent.lock.Unlock()
-		authority, err := agent.authorityOf(asked.ID)
+		of := asked.ID
+		if asked.SignedBy != "" {
+			of = "spiffe://" + asked.SignedBy
+		}
+		authority, err := agent.authorityOf(of)
 		if err != nil {
 			return nil, err
 		}
