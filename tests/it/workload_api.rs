@@ -207,7 +207,7 @@ async fn an_svid_that_may_be_none_changes_nothing() {
 }
 
 #[tokio::test]
-async fn s4_an_svid_that_ends_while_the_agent_is_away_is_used_no_more() {
+async fn an_svid_that_ends_while_the_agent_is_away_is_used_no_more() {
     let agent = WorkloadApi::start_empty();
     agent.set(json!({ "svids": [{ "id": ID, "ttl": "4s" }] }));
     let scene = asking(&agent).start();
