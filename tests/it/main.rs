@@ -28,6 +28,7 @@ mod fiware_api;
 mod gate;
 mod golden;
 mod import;
+mod load;
 mod properties;
 mod providers;
 mod quota;
