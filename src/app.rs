@@ -5,6 +5,8 @@ pub(crate) mod quota;
 mod reporting;
 mod revocation;
 mod store;
+pub(crate) mod tls;
+mod workload_api;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,6 +32,7 @@ use crate::authorization::quota::Quota;
 use crate::catalog::sync::{BuildConfigured, CatalogSync};
 use crate::check::Checker;
 use crate::check::overload::Overload;
+use crate::check::peer::PeerRules;
 use crate::check::service::{AuthorizationService, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -38,14 +41,16 @@ use crate::config::reader::Reader;
 use crate::listener::accept::Incoming;
 use crate::listener::check::CheckServer;
 use crate::listener::health::Health;
-use crate::listener::{AdminListener, ListenerConfig, jwks, web};
+use crate::listener::{AdminListener, CheckListener, ListenerConfig, jwks, web};
 use crate::readiness::Readiness;
 use crate::shutdown::{Servers, Shutdown, Signals};
 use crate::snapshot::{Configured, Snapshot, SnapshotReader};
+use crate::spiffe::config::Mesh;
 use crate::store::Store;
 use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::ServerTls;
 use crate::upstream::provider::config::ProviderContext;
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
@@ -82,6 +87,8 @@ struct Parts {
     servers: Servers,
     log_level: LogLevel,
     base: std::path::PathBuf,
+    mesh: Arc<Mesh>,
+    tls: BTreeMap<Arc<str>, ServerTls>,
 }
 
 /// Installs the cryptography that TLS and tokens use; once a process.
@@ -163,6 +170,7 @@ fn lasting(config: &Config, around: Around<'_>, provider_tokens: &TokenCache) ->
         ),
         parties: Parties::default(),
         replays: Replays::default(),
+        workload_api: None,
     }
 }
 
@@ -193,9 +201,11 @@ impl App {
         };
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
         let counting = quota::settings(&loaded)?;
+        let tls = tls::start(tls::read(&loaded, &clock)?, around);
         let quota = quota::start(&config.quota, counting, &tasks, &metrics);
         let lasting = Lasting {
             replays: Replays::new(quota.store().redis().cloned()),
+            workload_api: workload_api::of(&loaded, around)?,
             ..lasting(&config, around, &provider_tokens)
         };
         let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());
@@ -206,6 +216,7 @@ impl App {
         let (recorder, decision_log) =
             Recorder::build(&config.decision_log, metrics.clone(), clock.clone())?;
         tasks.streaming("decision_log", decision_log.run()).keep();
+        let mesh = Arc::new(config.spiffe.mesh());
         let parts = Parts {
             sync: Arc::new(sync),
             snapshots: SnapshotReader::new(first),
@@ -225,6 +236,8 @@ impl App {
             recorder,
             log_level,
             base,
+            mesh,
+            tls,
         };
         let revocations = parts.revoking.keeper.revocations().clone();
         let authorization = Authorization::new(clock.clone(), revocations, parts.quota.clone());
@@ -335,10 +348,8 @@ impl Parts {
                 | ListenerConfig::Logout(_) => web::accept_limits(),
             };
             let name: Arc<str> = name.as_str().into();
-            opened.push((
-                config,
-                Incoming::bind(&name, config.address(), limits, &self.metrics).await?,
-            ));
+            let incoming = Incoming::bind(&name, config.address(), limits, &self.metrics).await?;
+            opened.push((config, incoming.with_tls(self.tls.get(&name).cloned())));
         }
         let health = Health::new().await;
         self.tasks
@@ -383,11 +394,9 @@ impl Parts {
         let name = Arc::clone(incoming.name());
         match config.clone() {
             ListenerConfig::Check(listener) => {
-                let service = AuthorizationService::new(
-                    Arc::clone(shared),
-                    Arc::clone(&name),
-                    listener.rules(),
-                );
+                let peers = self.peers(&name, &listener);
+                let (shared, rules) = (Arc::clone(shared), listener.rules());
+                let service = AuthorizationService::new(shared, Arc::clone(&name), rules, peers);
                 let server = CheckServer {
                     listener,
                     checks: service,
@@ -428,6 +437,15 @@ impl Parts {
             }
         }
         Ok(())
+    }
+
+    fn peers(&self, name: &Arc<str>, listener: &CheckListener) -> PeerRules {
+        PeerRules::new(
+            listener.peers.as_ref(),
+            listener.trust_xfcc,
+            Arc::clone(&self.mesh),
+            (&self.metrics, name),
+        )
     }
 
     fn shared(&self, authorization: Authorization) -> Arc<Shared> {

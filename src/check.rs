@@ -16,6 +16,7 @@ pub mod codec;
 pub mod decision;
 pub mod exemption;
 pub mod overload;
+pub mod peer;
 pub mod request;
 pub mod response;
 pub mod service;
@@ -34,9 +35,10 @@ use crate::authorization::Authorization;
 use crate::check::answer::Answer;
 use crate::check::decision::{Decision, Fault, FaultReason, Stop};
 use crate::check::exemption::without_http;
+use crate::check::peer::{Asker, PeerRefusal};
 use crate::check::request::{Decoded, DownstreamRequest, Unreadable, decode};
 use crate::header::HeaderName;
-use crate::routing::{ListenerRules, Route, Routed, route};
+use crate::routing::{ListenerRules, Route, Routed, Unrouted, route};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Grant, augment};
 use crate::usage::Recorder;
@@ -56,6 +58,8 @@ pub struct Asking {
     pub listener: Arc<str>,
     /// Its rules.
     pub rules: ListenerRules,
+    /// Who asks.
+    pub asker: Arc<Asker>,
     /// When the check began to arrive.
     pub started: Instant,
     /// How long it may take from then on.
@@ -100,13 +104,13 @@ impl Checker {
     /// Answers the check in `frame` by what is in `snapshot`.
     pub async fn check(&self, snapshot: &Snapshot, frame: Bytes, asking: &Asking) -> Answer {
         let request = match decode(frame) {
-            Ok(Decoded::Http(request)) => request.trusting_xfcc(asking.rules.trust_xfcc),
+            Ok(Decoded::Http(request)) => request.asked_by(&asking.asker),
             Ok(Decoded::NoHttp) => return self.unread(without_http(&asking.rules), false, asking),
             Err(Unreadable { denial, grpc }) => {
                 return self.unread(Decision::Deny(denial), grpc, asking);
             }
         };
-        let judged = match route(snapshot, &request, &asking.rules) {
+        let judged = match find(snapshot, &request, asking) {
             Ok(Routed::To(route)) => Judged {
                 decision: self.in_time(&route, &request, asking).await,
                 route: Some(route),
@@ -151,6 +155,38 @@ impl Checker {
             }
         }
     }
+}
+
+/// Finds where a request belongs, about which whoever asks may ask.
+fn find<'s>(
+    snapshot: &'s Snapshot,
+    request: &DownstreamRequest,
+    asking: &Asking,
+) -> Result<Routed<'s>, Unrouted<'s>> {
+    let asker = &asking.asker;
+    let own = asker.may_ask_for(request.destination_principal());
+    own.map_err(|denial| Unrouted {
+        denial,
+        route: None,
+    })?;
+    let routed = route(snapshot, request, &asking.rules)?;
+    let (Routed::To(route) | Routed::Exempt(_, Some(route))) = &routed else {
+        return Ok(routed);
+    };
+    let refused = |denial| Unrouted {
+        denial,
+        route: Some(*route),
+    };
+    asker
+        .may_ask_as(&route.api.peers, PeerRefusal::Api)
+        .map_err(refused)?;
+    for credential in route.credentials() {
+        let peers = credential.provider().peers();
+        asker
+            .may_ask_as(peers, PeerRefusal::Provider)
+            .map_err(refused)?;
+    }
+    Ok(routed)
 }
 
 /// What `work` gives; none where it has to wait for longer than `limit`. Where it need not wait,

@@ -59,6 +59,9 @@ pub mod signing;
 pub mod spiffe;
 pub mod store;
 pub mod task;
+pub mod tls;
+pub mod workload_api;
+pub mod xfcc;
 
 #[cfg(test)]
 mod fuzz;

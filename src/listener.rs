@@ -20,11 +20,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::model::Direction;
+use crate::check::peer::config::PeersConfig;
 use crate::config::findings::Findings;
 use crate::config::value::{HumanDuration, SecretSource};
 use crate::listener::address::ListenAddress;
 use crate::listener::fiware::FiwareConfig;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
+use crate::tls::config::TlsConfig;
 
 /// One listener. Its `type` is read first ([`crate::config::tagged`]).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -49,36 +51,35 @@ pub enum ListenerConfig {
 pub struct CheckListener {
     /// Where it listens: `host:port`, or `unix:/path`.
     pub address: ListenAddress,
+    /// What it shows, and whose certificates it takes; plain text where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
     /// Which Apis it serves.
     pub direction: DirectionConfig,
     /// What becomes of a request to a host that no Api claims; `allow` is for outbound listeners alone.
     pub unmatched: Judgement,
     /// What becomes of a check without HTTP attributes, as Istio's TCP filter sends them.
     pub no_http: Judgement,
-    /// Whether `x-forwarded-client-cert` is believed: only where all who ask are proxies that set it
-    /// themselves and take nothing of it from clients, as the sidecars of a mesh do.
+    /// Whether `x-forwarded-client-cert` in the metadata of a check says who asks: where a sidecar of
+    /// our own ends TLS before us, and nobody but it can connect. Its last element counts.
     pub trust_xfcc: bool,
     /// How many connections there may be at once; those beyond are closed.
     pub max_connections: usize,
-    /// How long a new connection may take to say that it speaks HTTP/2.
+    /// How long a new connection may take for a TLS handshake and to say that it speaks HTTP/2.
     pub handshake_timeout: HumanDuration,
-    /// After this time a connection is asked to end, so that Envoy spreads over all replicas.
-    pub max_connection_age: HumanDuration,
+    /// After this time, or up to a fifth sooner, a connection is asked to end, so that Envoy spreads
+    /// over all replicas and shows its certificate anew; left out: `30m`, with `tls.spiffe` `20m`.
+    /// With SVIDs it should be less than half of the life of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connection_age: Option<HumanDuration>,
     /// How long a connection that was asked to end may take for the checks that are under way.
     pub max_connection_age_grace: HumanDuration,
     /// Whether it describes its protocol by gRPC server reflection.
     pub reflection: bool,
-    /// Who may ask. Needed beyond loopback where any provider is configured: whoever can ask is
-    /// given tokens.
+    /// Who may ask. `allow` or `any` is needed beyond loopback where any provider is configured:
+    /// whoever can ask is given tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<PeersConfig>,
-}
-
-/// Who may ask.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum PeersConfig {
-    /// Whoever can connect. The text says why that is safe, for those who read the configuration.
-    Any(String),
 }
 
 /// Answers the admin API, over HTTP.
@@ -87,6 +88,9 @@ pub enum PeersConfig {
 pub struct AdminListener {
     /// Where it listens: `host:port`, or `unix:/path`.
     pub address: ListenAddress,
+    /// What it shows, and whose certificates it takes; plain text where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
     /// The bearer token that every request must carry; needed beyond loopback.
     pub token: Option<SecretSource>,
     /// Serves FIWARE's management API too. The token is always needed then.
@@ -108,12 +112,16 @@ pub struct ObserveListener {
 pub struct JwksListener {
     /// Where it listens: `host:port`, or `unix:/path`.
     pub address: ListenAddress,
+    /// What it shows, and whose certificates it takes; plain text where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for JwksListener {
     fn default() -> Self {
         Self {
             address: ListenAddress::loopback(9004),
+            tls: None,
         }
     }
 }
@@ -125,12 +133,16 @@ impl Default for JwksListener {
 pub struct LogoutListener {
     /// Where it listens: `host:port`, or `unix:/path`.
     pub address: ListenAddress,
+    /// What it shows, and whose certificates it takes; plain text where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for LogoutListener {
     fn default() -> Self {
         Self {
             address: ListenAddress::loopback(9005),
+            tls: None,
         }
     }
 }
@@ -159,13 +171,14 @@ impl Default for CheckListener {
     fn default() -> Self {
         Self {
             address: ListenAddress::loopback(9001),
+            tls: None,
             direction: DirectionConfig::Inbound,
             unmatched: Judgement::Deny,
             no_http: Judgement::Deny,
             trust_xfcc: false,
             max_connections: 4096,
             handshake_timeout: HumanDuration(Duration::from_secs(5)),
-            max_connection_age: HumanDuration(Duration::from_secs(30 * 60)),
+            max_connection_age: None,
             max_connection_age_grace: HumanDuration(Duration::from_secs(30)),
             reflection: false,
             peers: None,
@@ -177,6 +190,7 @@ impl Default for AdminListener {
     fn default() -> Self {
         Self {
             address: ListenAddress::loopback(9002),
+            tls: None,
             token: None,
             fiware: None,
         }
@@ -244,9 +258,6 @@ pub fn check_logout(
     }
 }
 
-/// The shortest text that says why something is safe.
-const SHORTEST_REASON: usize = 10;
-
 /// Finds check listeners beyond loopback that would hand out tokens to whoever can connect.
 pub fn check_peers(
     listeners: &BTreeMap<String, ListenerConfig>,
@@ -257,11 +268,11 @@ pub fn check_peers(
         if let ListenerConfig::Check(listener) = listener
             && has_providers
             && !listener.address.is_local()
-            && listener.peers.is_none()
+            && !listener.has_peer_rule()
         {
             findings.wrong(
                 &format!("{name}.peers"),
-                "is needed beyond loopback, as whoever can ask is given the tokens of `providers`: write `peers: { any: \"why this is safe\" }`",
+                "is needed beyond loopback, as whoever can ask is given the tokens of `providers`: write `peers: { allow: [\"spiffe://…\"] }`, or `peers: { any: \"why this is safe\" }`",
             );
         }
     }
@@ -274,6 +285,21 @@ impl ListenerConfig {
             Self::Check(listener) => listener.check(findings),
             Self::Admin(listener) => listener.check(findings),
             Self::Observe(_) | Self::Jwks(_) | Self::Logout(_) => {}
+        }
+        if let Some(tls) = self.tls() {
+            findings.within("tls", |findings| tls.check(findings));
+        }
+    }
+
+    /// What it shows, where it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsConfig> {
+        match self {
+            Self::Check(listener) => listener.tls.as_ref(),
+            Self::Admin(listener) => listener.tls.as_ref(),
+            Self::Observe(_) => None,
+            Self::Jwks(listener) => listener.tls.as_ref(),
+            Self::Logout(listener) => listener.tls.as_ref(),
         }
     }
 
@@ -307,7 +333,6 @@ impl CheckListener {
                 Judgement::Deny => NoHttpRule::Deny,
                 Judgement::Allow => NoHttpRule::Allow,
             },
-            trust_xfcc: self.trust_xfcc,
         }
     }
 
@@ -324,33 +349,74 @@ impl CheckListener {
                 "checks of TCP connections pass without being judged",
             );
         }
-        if self.trust_xfcc {
-            findings.warn(
-                "trustXfcc",
-                "`x-forwarded-client-cert` counts: every proxy that asks here must set it itself",
-            );
-        }
         if self.max_connections == 0 {
             findings.wrong("maxConnections", "must be 1 or more");
         }
         for (path, duration) in [
             ("handshakeTimeout", self.handshake_timeout),
-            ("maxConnectionAge", self.max_connection_age),
+            ("maxConnectionAge", HumanDuration(self.connection_age())),
             ("maxConnectionAgeGrace", self.max_connection_age_grace),
         ] {
             if duration.0.is_zero() {
                 findings.wrong(path, "must be longer than nothing");
             }
         }
-        if let Some(PeersConfig::Any(why)) = &self.peers
-            && why.trim().len() < SHORTEST_REASON
-        {
-            findings.wrong("peers.any", "must say in words why any peer may ask");
-        }
-        if !self.address.is_local() && self.peers.is_none() {
+        self.check_peers(findings);
+        if !self.address.is_local() && !self.has_peer_rule() {
             findings.warn(
                 "address",
                 "whoever can connect is answered: let network policy admit Envoy alone",
+            );
+        }
+    }
+}
+
+impl CheckListener {
+    /// The greatest age of a connection.
+    #[must_use]
+    pub fn connection_age(&self) -> Duration {
+        let tls = self.tls.as_ref();
+        let minutes = match tls.and_then(|tls| tls.spiffe) {
+            Some(_) => 20,
+            None => 30,
+        };
+        let default = Duration::from_secs(minutes * 60);
+        self.max_connection_age.map_or(default, |age| age.0)
+    }
+
+    fn has_peer_rule(&self) -> bool {
+        self.peers.as_ref().is_some_and(PeersConfig::is_rule)
+    }
+
+    /// Finds what is wrong with how it tells who asks, and who may.
+    fn check_peers(&self, findings: &mut Findings) {
+        let asks_clients = self.tls.as_ref().is_some_and(TlsConfig::asks_clients);
+        if let Some(peers) = &self.peers {
+            let identified = asks_clients || self.trust_xfcc;
+            findings.within("peers", |findings| peers.check(identified, findings));
+            if peers.believes_xfcc() {
+                findings.warn(
+                    "peers.requestXfcc",
+                    "`x-forwarded-client-cert` counts: every proxy that asks here must set it itself",
+                );
+            }
+        }
+        if self.trust_xfcc && self.tls.is_some() {
+            findings.wrong(
+                "trustXfcc",
+                "stands beside `tls`: who asks is told by its own certificate, and whoever has one could write what is trusted here",
+            );
+        } else if self.trust_xfcc && !self.address.is_local() {
+            findings.wrong(
+                "trustXfcc",
+                "is for loopback and Unix sockets, which our own sidecar alone can reach: beyond them anybody could write it",
+            );
+        }
+        let any = self.peers.as_ref().and_then(|peers| peers.any.as_ref());
+        if self.tls.is_some() && !asks_clients && any.is_none() {
+            findings.wrong(
+                "tls",
+                "takes anybody: give `clientCa` or `spiffe`, or say in `peers.any` why that is safe",
             );
         }
     }

@@ -28,8 +28,6 @@ pub struct ListenerRules {
     pub unmatched: Unmatched,
     /// What becomes of a check without HTTP attributes.
     pub no_http: NoHttpRule,
-    /// Whether what `x-forwarded-client-cert` says of the client's certificate is believed.
-    pub trust_xfcc: bool,
 }
 
 /// What becomes of a request to a host that no Api claims.

@@ -243,6 +243,11 @@ impl Aliases {
         }
     }
 
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &TrustDomain> {
+        self.names.iter()
+    }
+
     /// Whether both are the same trust domain.
     #[must_use]
     pub fn are_same(&self, one: &TrustDomain, other: &TrustDomain) -> bool {

@@ -51,10 +51,14 @@ pub(crate) mod script;
 pub(crate) mod shop;
 #[path = "support/signing.rs"]
 pub(crate) mod signing;
+#[path = "support/tls.rs"]
+pub(crate) mod tls;
 #[path = "support/token.rs"]
 pub(crate) mod token;
 #[path = "support/upstream.rs"]
 pub(crate) mod upstream;
+#[path = "support/workload_api.rs"]
+pub(crate) mod workload_api;
 
 use std::time::{Duration, Instant};
 

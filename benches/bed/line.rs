@@ -18,6 +18,7 @@ use portcullis::authorization::quota::Quota;
 use portcullis::catalog::model::Direction;
 use portcullis::check::answer::Answer;
 use portcullis::check::codec::Outgoing;
+use portcullis::check::peer::Asker;
 use portcullis::check::{Asking, Checker};
 use portcullis::clock::Clock;
 use portcullis::config::Config;
@@ -37,7 +38,6 @@ const RULES: ListenerRules = ListenerRules {
     direction: Direction::Inbound,
     unmatched: Unmatched::Deny,
     no_http: NoHttpRule::Deny,
-    trust_xfcc: false,
 };
 
 /// What all threads share.
@@ -113,6 +113,7 @@ impl Line {
         let asking = Asking {
             listener: Arc::clone(&self.listener),
             rules: RULES,
+            asker: Asker::anybody(),
             started: Instant::now(),
             budget: Duration::from_secs(1),
         };

@@ -51,6 +51,7 @@ fn an_api() -> Api {
         version: "1.0".into(),
         context: None,
         direction: Direction::Inbound,
+        peers: Box::default(),
         hosts: vec![HostPattern::Suffix("example.com".into())],
         base_path: BasePath("".into()),
         precedence: None,

@@ -27,6 +27,7 @@ use crate::secret::MacKey;
 use crate::snapshot::Authenticators;
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
+use crate::workload_api::WorkloadApi;
 
 /// The `authenticators` section, by name.
 pub type AuthenticatorConfigs = BTreeMap<String, AuthenticatorConfig>;
@@ -95,6 +96,9 @@ pub struct Lasting {
     pub parties: Parties,
     /// Which DPoP proofs were used.
     pub replays: Replays,
+    /// Who gives us our identity, and the keys of JWT-SVIDs; none where the process serves nobody,
+    /// or knows no endpoint.
+    pub workload_api: Option<WorkloadApi>,
 }
 
 impl Lasting {
@@ -108,6 +112,7 @@ impl Lasting {
             providers: ProviderServices::offline(clock.clone()),
             parties: Parties::default(),
             replays: Replays::default(),
+            workload_api: None,
             clock,
         }
     }

@@ -83,6 +83,7 @@ fn snapshot(section: &str, names: &[&str]) -> Snapshot {
         version: "1".into(),
         context: None,
         direction: Direction::Inbound,
+        peers: Box::default(),
         hosts: vec![HostPattern::Any],
         base_path: BasePath("".into()),
         precedence: None,
@@ -117,7 +118,6 @@ async fn who(snapshot: &Snapshot, headers: &[(&str, &str)]) -> Result<Arc<str>, 
         direction: Direction::Inbound,
         unmatched: Unmatched::Deny,
         no_http: NoHttpRule::Deny,
-        trust_xfcc: false,
     };
     let request = testing::request("/", headers);
     let Ok(Routed::To(route)) = route(snapshot, &request, &rules) else {

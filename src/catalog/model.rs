@@ -15,6 +15,7 @@ use crate::authentication::api_key::KeyDigest;
 use crate::catalog::model::limit::Limit;
 use crate::check::request::Host;
 use crate::header::HeaderName;
+use crate::spiffe::SpiffeIdPattern;
 use crate::upstream::provider::Target;
 use crate::upstream::template::HeaderTemplate;
 
@@ -124,6 +125,8 @@ pub struct Api {
     pub context: Option<Arc<str>>,
     /// Which listeners serve it.
     pub direction: Direction,
+    /// The proxies that may ask about it; empty: whoever may ask.
+    pub peers: Box<[SpiffeIdPattern]>,
     /// The hosts that it claims; never empty.
     pub hosts: Vec<HostPattern>,
     /// The path below which it lies.

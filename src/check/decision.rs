@@ -224,6 +224,8 @@ impl Fault {
 pub enum Reason {
     /// The check or the request cannot be read, or could be read in two ways.
     RequestMalformed,
+    /// Who asks may not: neither a proxy that is listed, nor one that the Api or provider is for.
+    PeerNotAllowed,
     /// No Api claims the host and path.
     ApiNotFound,
     /// The Api has no operation for the method and path.
@@ -323,8 +325,9 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::RequestMalformed,
+        Self::PeerNotAllowed,
         Self::ApiNotFound,
         Self::OperationNotFound,
         Self::CredentialMissing,
@@ -366,6 +369,7 @@ impl Reason {
                 code: "bad_request",
                 title: "The request cannot be understood",
             },
+            Self::PeerNotAllowed => access_denied("peer_not_allowed"),
             Self::ApiNotFound => not_found("api_not_found"),
             Self::OperationNotFound => not_found("operation_not_found"),
             Self::CredentialMissing => Row {

@@ -11,12 +11,15 @@ mod wire;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::check::decision::{Denial, Reason};
+use crate::check::peer::Asker;
 use crate::check::request::message::{Http, Message, Source};
 use crate::check::request::wire::{Malformed, Span};
+use crate::xfcc;
 
 pub use host::Host;
 pub use path::{NormalPath, without_parameters};
@@ -59,8 +62,9 @@ pub struct DownstreamRequest {
     source: PeerAddress,
     source_principal: Span,
     source_certificate: Span,
-    /// Whether the listener trusts what `x-forwarded-client-cert` says.
-    trusts_xfcc: bool,
+    destination_principal: Span,
+    /// Who asks; where that is not told, nothing that it says of a certificate counts.
+    asker: Option<Arc<Asker>>,
     api_extension: Option<Span>,
 }
 
@@ -109,13 +113,15 @@ pub fn decode(frame: Bytes) -> Result<Decoded, Unreadable> {
         .map_err(|Malformed| Unreadable::new("the check cannot be decoded", false))?;
     let Message {
         source,
+        destination_principal,
         http: Some(http),
         context_extensions,
     } = message
     else {
         return Ok(Decoded::NoHttp);
     };
-    let request = DownstreamRequest::new(frame, http, source, &context_extensions)?;
+    let mut request = DownstreamRequest::new(frame, http, source, &context_extensions)?;
+    request.destination_principal = destination_principal;
     tracing::trace!(
         target: "portcullis::explain",
         stage = "decode",
@@ -167,7 +173,8 @@ impl DownstreamRequest {
             source: ip.map_or(PeerAddress::Other, PeerAddress::Ip),
             source_principal: source.principal,
             source_certificate: source.certificate,
-            trusts_xfcc: false,
+            destination_principal: Span::default(),
+            asker: None,
             authority: http.host,
             scheme: http.scheme,
             api_extension: extensions.iter().rev().find(named).map(|(_, api)| *api),
@@ -216,10 +223,36 @@ impl DownstreamRequest {
         self.source
     }
 
-    /// The identity of the client's certificate, as Envoy verified it; empty without one.
+    /// The identity of the client's certificate, as who asks verified it; empty without one, and
+    /// where the word of who asks does not count about the trust domain that it names.
     #[must_use]
     pub fn source_principal(&self) -> &str {
+        let named = self.named_principal();
+        if self.believes_naming(named) {
+            named
+        } else {
+            ""
+        }
+    }
+
+    /// The same, whether the word of who asks counts or not.
+    #[must_use]
+    pub fn named_principal(&self) -> &str {
         self.source_principal.text(&self.frame)
+    }
+
+    /// Whether the word of who asks counts where it says that the caller is `principal`: always, but
+    /// about workloads of trust domains that are not its own.
+    #[must_use]
+    pub fn believes_naming(&self, principal: &str) -> bool {
+        let asker = self.asker.as_ref();
+        asker.is_none_or(|asker| asker.is_believed_to_name(principal))
+    }
+
+    /// The identity of the certificate that Envoy's own listener showed; empty without one.
+    #[must_use]
+    pub fn destination_principal(&self) -> &str {
+        self.destination_principal.text(&self.frame)
     }
 
     /// The client's certificate in PEM, percent-encoded, where Envoy was told to send it
@@ -229,21 +262,19 @@ impl DownstreamRequest {
         self.source_certificate.text(&self.frame)
     }
 
-    /// The same request, on a listener that trusts `x-forwarded-client-cert` or does not.
+    /// The same request, asked about by `asker`.
     #[must_use]
-    pub fn trusting_xfcc(self, trusts_xfcc: bool) -> Self {
-        Self {
-            trusts_xfcc,
-            ..self
-        }
+    pub fn asked_by(mut self, asker: &Arc<Asker>) -> Self {
+        self.asker = Some(Arc::clone(asker));
+        self
     }
 
-    /// What `x-forwarded-client-cert` says; none where the listener does not trust it, as whoever
-    /// calls can write it.
+    /// What `x-forwarded-client-cert` says; none where who asks is not known to write it itself, as
+    /// whoever calls could.
     #[must_use]
     pub fn trusted_xfcc(&self) -> Option<Values<'_>> {
-        let says = || self.headers().get("x-forwarded-client-cert");
-        self.trusts_xfcc.then(says)
+        let is_written = self.asker.as_ref().is_some_and(|asker| asker.writes_xfcc());
+        is_written.then(|| self.headers().get(xfcc::HEADER))
     }
 
     /// Host and port as they were sent.

@@ -20,9 +20,11 @@ use crate::check::answer::Answer;
 use crate::check::codec::{self, Unary};
 use crate::check::decision::{Decision, Denial, FaultReason, Reason};
 use crate::check::overload::{Arrival, Overload};
+use crate::check::peer::{Asker, PeerRules};
 use crate::check::{Asking, Checker, within};
 use crate::routing::ListenerRules;
 use crate::snapshot::SnapshotReader;
+use crate::tls::leaf::Named;
 
 /// The path of the one method.
 pub const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -36,6 +38,9 @@ pub struct AuthorizationService {
     shared: Arc<Shared>,
     listener: Arc<str>,
     rules: ListenerRules,
+    peers: Arc<PeerRules>,
+    /// Who connected.
+    asker: Arc<Asker>,
 }
 
 /// What the services of all listeners share.
@@ -61,12 +66,29 @@ impl AuthorizationService {
 
     /// The service of the listener called `listener`.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, listener: Arc<str>, rules: ListenerRules) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        listener: Arc<str>,
+        rules: ListenerRules,
+        peers: PeerRules,
+    ) -> Self {
         Self {
             shared,
             listener,
             rules,
+            asker: peers.asker(Named::Nobody),
+            peers: Arc::new(peers),
         }
+    }
+
+    /// The service for a connection whose certificate names `client`.
+    #[must_use]
+    pub fn for_client(&self, client: Named) -> Self {
+        let mut service = self.clone();
+        if client != Named::Nobody {
+            service.asker = self.peers.asker(client);
+        }
+        service
     }
 
     /// A check arrives: from now on its time counts, also while its answer is not yet polled.
@@ -89,6 +111,7 @@ impl AuthorizationService {
             let asking = Asking {
                 listener: service.listener,
                 rules: service.rules,
+                asker: service.peers.asker_of(&service.asker, request.headers()),
                 started: arrival.at(),
                 budget: budget(request.headers(), service.shared.deadline),
             };
@@ -156,6 +179,9 @@ impl Shared {
             }
             Some(Err(error)) => {
                 let denial = Denial::new(Reason::RequestMalformed, error.to_string());
+                self.checker.unread(Decision::Deny(denial), false, asking)
+            }
+            Some(Ok(_)) if let Err(denial) = asking.asker.may_ask() => {
                 self.checker.unread(Decision::Deny(denial), false, asking)
             }
             Some(Ok(frame)) => {
@@ -230,11 +256,11 @@ mod tests {
             direction: crate::catalog::model::Direction::Inbound,
             unmatched: crate::routing::Unmatched::Deny,
             no_http: crate::routing::NoHttpRule::Deny,
-            trust_xfcc: false,
         };
         let asking = Asking {
             listener: "inbound".into(),
             rules,
+            asker: Asker::anybody(),
             started: Instant::now(),
             budget: Duration::from_secs(1),
         };

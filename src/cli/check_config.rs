@@ -32,6 +32,7 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
     }
     // its files are read, and nobody is asked
     let _settings = crate::app::quota::settings(&loaded)?;
+    let _shown = crate::app::tls::read(&loaded, &Clock::system())?;
     // what the catalog warns of is logged where it is built
     let log_warnings = tracing_subscriber::registry().with(Warnings);
     let (sync, _) = tracing::subscriber::with_default(log_warnings, || {

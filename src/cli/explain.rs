@@ -16,6 +16,7 @@ use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::authorization::quota::Quota;
 use crate::catalog::model::Direction;
+use crate::check::peer::Asker;
 use crate::check::{Asking, Checker};
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
@@ -108,6 +109,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let asking = Asking {
         listener,
         rules,
+        asker: Asker::anybody(),
         started: Instant::now(),
         budget: BUDGET,
     };
@@ -176,7 +178,6 @@ const PLAIN: ListenerRules = ListenerRules {
     direction: Direction::Inbound,
     unmatched: Unmatched::Deny,
     no_http: NoHttpRule::Deny,
-    trust_xfcc: false,
 };
 
 /// The check to decide, encoded.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::listener::address::ListenAddress;
 use crate::listener::connection::{Connection, Patience, Place, Stream};
 use crate::telemetry::metrics::{Metrics, Refusal};
+use crate::tls::ServerTls;
 
 /// How long accepting rests after the system refused to hand a connection over: it does so for
 /// want of file descriptors or memory, which come back when connections end.
@@ -40,6 +41,7 @@ pub struct Incoming {
     places: Arc<Semaphore>,
     patience: Patience,
     metrics: Metrics,
+    tls: Option<ServerTls>,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,14 @@ impl Incoming {
             )),
             patience: limits.patience,
             metrics: metrics.clone(),
+            tls: None,
         })
+    }
+
+    /// The same, where those who connect begin with a TLS handshake.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<ServerTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Where it listens, with the port that the system chose.
@@ -141,7 +150,11 @@ impl Incoming {
             open,
         };
         let (metrics, name) = (self.metrics.clone(), Arc::clone(&self.name));
-        Connection::new(stream, place, self.patience, metrics, name)
+        let connection = Connection::new(stream, place, self.patience, metrics, name);
+        match &self.tls {
+            Some(tls) => connection.secured(tls),
+            None => connection,
+        }
     }
 
     /// A client that left before it was accepted is no reason to rest.

@@ -33,6 +33,8 @@ use crate::listener::accept::{AcceptLimits, Incoming};
 use crate::listener::connection::{Connection, Patience};
 use crate::listener::health::Health;
 use crate::task::Tasks;
+use crate::tls::Standing;
+use crate::tls::leaf::Named;
 
 /// Envoy opens one connection per worker and sends every check of that worker over it; what it may
 /// not open it refuses to its client, so the cap on checks is ours ([`crate::check::service`]).
@@ -46,6 +48,9 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// The part of the greatest age by which one connection may end before another, so that not all of
+/// them, opened at one time, end at one time.
+const SPREAD: f64 = 0.2;
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl CheckListener {
@@ -97,7 +102,7 @@ impl CheckServer {
                     refused: Refused::default(),
                 };
                 let life = Life::new(&self.listener, stop.clone());
-                let served = life.serve(connection, services);
+                let served = life.begin(connection, services);
                 self.tasks.detached(open.track_future(served));
             }
             // the port closes here, so that nobody connects any more
@@ -119,14 +124,29 @@ struct Life {
 impl Life {
     fn new(listener: &CheckListener, stop: CancellationToken) -> Self {
         Self {
-            age: listener.max_connection_age.0,
+            age: listener
+                .connection_age()
+                .mul_f64(1.0 - SPREAD * fastrand::f64()),
             grace: listener.max_connection_age_grace.0,
             stop,
         }
     }
 
-    /// Serves one connection to its end.
-    async fn serve(self, connection: Connection, services: Services) {
+    /// Serves one connection to its end, once it is known whose it is.
+    async fn begin(self, mut connection: Connection, mut services: Services) {
+        if let Err(error) = connection.open().await {
+            tracing::debug!(%error, "a connection was not opened");
+            return;
+        }
+        let client = connection.client();
+        let standing = connection.standing(&client);
+        if client != Named::Nobody {
+            services.checks = services.checks.for_client(client);
+        }
+        self.serve(connection, standing, services).await;
+    }
+
+    async fn serve(self, connection: Connection, standing: Option<Standing>, services: Services) {
         let http2 = http2(Answers::new(Arc::clone(&services.refused)));
         let mut serving = pin!(http2.serve_connection(TokioIo::new(connection), services));
         let forced = tokio::select! {
@@ -134,6 +154,7 @@ impl Life {
             ended = serving.as_mut() => return tell_end(ended),
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(self.age) => true,
+            () = lost(standing) => true,
         };
         serving.as_mut().graceful_shutdown();
         tokio::select! {
@@ -144,6 +165,14 @@ impl Life {
                 tracing::debug!("a connection that was asked to end did not");
             }
         }
+    }
+}
+
+/// Waits until whose connection it is is taken no longer.
+async fn lost(standing: Option<Standing>) {
+    match standing {
+        Some(mut standing) => standing.lost().await,
+        None => std::future::pending().await,
     }
 }
 

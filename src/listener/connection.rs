@@ -16,13 +16,16 @@ use tonic::transport::server::Connected;
 
 use crate::check::request::PeerAddress;
 use crate::telemetry::metrics::{Metrics, Refusal};
+use crate::tls::leaf::Named;
+use crate::tls::stream::Secured;
+use crate::tls::{ServerTls, Standing};
 
 /// How long a connection may take to say something.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// How many bytes it must have sent before it is served.
+    /// How many bytes it must have sent before it is served, not counting a TLS handshake.
     pub opening_bytes: usize,
-    /// How long it may take for them.
+    /// How long it may take for them, and for the handshake.
     pub opening: Duration,
     /// How long it may be silent after that, where that is limited.
     pub idle: Option<Duration>,
@@ -52,7 +55,8 @@ impl Patience {
 
 /// A connection that was accepted.
 pub struct Connection {
-    stream: Stream,
+    stream: Channel,
+    peer: PeerAddress,
     /// What was written and is not flushed yet, of which so many bytes are gone.
     waiting: Vec<u8>,
     gone: usize,
@@ -64,6 +68,13 @@ pub struct Connection {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// A stream, with TLS or without.
+#[derive(Debug)]
+enum Channel {
+    Plain(Stream),
+    Secured(Box<Secured<Stream>>),
 }
 
 /// Waits for what is due.
@@ -116,7 +127,8 @@ impl Connection {
             listener,
         };
         Self {
-            stream,
+            peer: stream.peer(),
+            stream: Channel::Plain(stream),
             waiting: Vec::new(),
             gone: 0,
             watch: Some(watch),
@@ -126,14 +138,51 @@ impl Connection {
 }
 
 impl Connection {
+    /// The same, where its client begins with a TLS handshake.
+    pub(super) fn secured(mut self, tls: &ServerTls) -> Self {
+        if let Channel::Plain(stream) = self.stream {
+            self.stream = Channel::Secured(Box::new(Secured::new(tls, stream)));
+        }
+        self
+    }
+
     /// The address of its far end.
     pub(super) fn peer(&self) -> PeerAddress {
+        self.peer
+    }
+
+    /// Waits until the TLS handshake is done, where there is one.
+    ///
+    /// # Errors
+    /// Where it fails, or takes too long.
+    pub(super) async fn open(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|context| self.poll_open(context)).await
+    }
+
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Channel::Secured(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        match (stream.poll_open(context), &mut self.watch) {
+            (Poll::Ready(opened), _) => Poll::Ready(opened.map(drop)),
+            (Poll::Pending, Some(watch)) => watch.poll_deadline(context).map(Err),
+            (Poll::Pending, None) => Poll::Pending,
+        }
+    }
+
+    /// Whom the client's certificate names; only once it is open.
+    pub(super) fn client(&self) -> Named {
         match &self.stream {
-            Stream::Tcp(stream) => {
-                let address = stream.peer_addr();
-                address.map_or(PeerAddress::Other, |peer| PeerAddress::Ip(peer.ip()))
-            }
-            Stream::Unix(_) => PeerAddress::Other,
+            Channel::Secured(stream) => stream.client(),
+            Channel::Plain(_) => Named::Nobody,
+        }
+    }
+
+    /// Whether the client whom `client` names is still taken, where that can change.
+    pub(super) fn standing(&self, client: &Named) -> Option<Standing> {
+        match &self.stream {
+            Channel::Secured(stream) => Some(stream.standing(client)),
+            Channel::Plain(_) => None,
         }
     }
 }
@@ -174,8 +223,8 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Channel::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Channel::Secured(stream) => Pin::new(stream).poll_read(context, buffer),
         };
         let Some(watch) = &mut self.watch else {
             return read;
@@ -197,10 +246,62 @@ impl AsyncRead for Connection {
 const MAX_WAITING: usize = 8 * 1024;
 
 impl Stream {
-    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn peer(&self) -> PeerAddress {
         match self {
+            Self::Tcp(stream) => {
+                let address = stream.peer_addr();
+                address.map_or(PeerAddress::Other, |peer| PeerAddress::Ip(peer.ip()))
+            }
+            Self::Unix(_) => PeerAddress::Other,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+impl Channel {
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Secured(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 }
@@ -250,16 +351,16 @@ impl AsyncWrite for Connection {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_waiting(context))?;
         match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Channel::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Channel::Secured(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_waiting(context))?;
         match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Channel::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Channel::Secured(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

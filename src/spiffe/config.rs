@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Aliases, SpiffeId, SpiffeIdPattern, TrustDomain};
 use crate::config::findings::Findings;
+use crate::config::reader::Reader;
 
+/// Where the Workload API answers, if the section does not say (SPIFFE Workload Endpoint section 4).
+const ENDPOINT_VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 /// The longest hint of an SVID (SPIFFE Workload API section 5.2.1).
 const MAX_HINT_BYTES: usize = 1024;
 
@@ -104,6 +107,25 @@ impl SpiffeConfig {
             if let Err(error) = SpiffeIdPattern::parse(proxy) {
                 findings.wrong("trustedProxies", format!("`{proxy}`: {error}"));
             }
+        }
+    }
+
+    /// Where the Workload API answers: as the section says, or else the environment.
+    ///
+    /// # Errors
+    /// Where the environment says what is no endpoint.
+    pub fn endpoint(&self, reader: &Reader) -> Result<Option<String>, String> {
+        if let Some(endpoint) = &self.endpoint {
+            return Ok(Some(endpoint.clone()));
+        }
+        let Ok(endpoint) = reader.env(ENDPOINT_VARIABLE) else {
+            return Ok(None);
+        };
+        match check_endpoint(&endpoint) {
+            Ok(()) => Ok(Some(endpoint)),
+            Err(why) => Err(format!(
+                "the environment variable `{ENDPOINT_VARIABLE}` {why}"
+            )),
         }
     }
 

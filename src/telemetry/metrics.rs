@@ -6,6 +6,7 @@
 
 mod declaration;
 mod labels;
+mod workload;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,17 +25,18 @@ use crate::catalog::model::limit::Limit;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, IssuerLabels, KindLabels, LimitLabels,
-    ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels, RedisRequestLabels, RefusalLabels,
-    ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
+    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, HandshakeLabels, IssuerLabels,
+    KindLabels, LimitLabels, ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels,
+    RedisRequestLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
 };
+use crate::telemetry::metrics::workload::WorkloadMetrics;
 use crate::telemetry::process::ProcessReading;
 use crate::telemetry::sharded::{ShardedCounter, ShardedHistogram};
 use crate::upstream::token_cache::TokenCache;
 use crate::usage::{PermitCounter, Record, Verdict};
 
 pub use declaration::metrics_reference;
-pub use labels::{Refusal, ReloadResult};
+pub use labels::{Handshake, Refusal, ReloadResult};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -52,6 +54,8 @@ struct Inner {
     in_flight: Gauge,
     connections: Family<ListenerLabels, Gauge>,
     refused: Family<RefusalLabels, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    peers_refused: Family<RefusalLabels, Counter>,
     catalog_age: Family<SourceLabels, FloatGauge>,
     catalog_reloads: Family<ReloadLabels, Counter>,
     catalog_refused: Family<SourceLabels, Gauge>,
@@ -74,6 +78,7 @@ struct Inner {
     redis_requests: Family<RedisRequestLabels, ShardedCounter>,
     redis_durations: Family<RedisLabels, ShardedHistogram>,
     redis_connected: Family<RedisLabels, Gauge>,
+    workload: WorkloadMetrics,
     task_success: Family<TaskLabels, FloatGauge>,
     usage_dropped: Counter,
     log_written: Counter,
@@ -172,6 +177,35 @@ impl Metrics {
         let reason = reason.name();
         self.inner
             .refused
+            .get_or_create_owned(&RefusalLabels { listener, reason })
+    }
+
+    /// Lets every outcome of a listener's handshakes be told from now on.
+    pub fn handshakes(&self, listener: &Arc<str>) {
+        for outcome in Handshake::ALL {
+            self.handshakes_of(listener, outcome);
+        }
+    }
+
+    /// Counts a TLS handshake.
+    pub fn handshake_done(&self, listener: &Arc<str>, outcome: Handshake) {
+        self.handshakes_of(listener, outcome).inc();
+    }
+
+    fn handshakes_of(&self, listener: &Arc<str>, outcome: Handshake) -> Counter {
+        let listener = Arc::clone(listener);
+        let outcome = outcome.name();
+        self.inner
+            .handshakes
+            .get_or_create_owned(&HandshakeLabels { listener, outcome })
+    }
+
+    /// Counts checks of `listener` that were refused because of who asked.
+    #[must_use]
+    pub fn peers_refused(&self, listener: &Arc<str>, reason: &'static str) -> Counter {
+        let listener = Arc::clone(listener);
+        self.inner
+            .peers_refused
             .get_or_create_owned(&RefusalLabels { listener, reason })
     }
 
@@ -416,6 +450,8 @@ impl Inner {
             in_flight: declare.metric(declaration::CHECKS_IN_FLIGHT, Gauge::default()),
             connections: declare.metric(declaration::CONNECTIONS, Family::default()),
             refused: declare.metric(declaration::CONNECTIONS_REFUSED, Family::default()),
+            handshakes: declare.metric(declaration::TLS_HANDSHAKES, Family::default()),
+            peers_refused: declare.metric(declaration::PEERS_REFUSED, Family::default()),
             catalog_age: declare.metric(declaration::CATALOG_AGE, Family::default()),
             catalog_reloads: declare.metric(declaration::CATALOG_RELOADS, Family::default()),
             catalog_refused: declare.metric(declaration::CATALOG_REFUSED, Family::default()),
@@ -442,6 +478,7 @@ impl Inner {
             redis_requests: declare.metric(declaration::REDIS_REQUESTS, Family::default()),
             redis_durations: declare.metric(declaration::REDIS_DURATION, Family::default()),
             redis_connected: declare.metric(declaration::REDIS_CONNECTED, Family::default()),
+            workload: WorkloadMetrics::new(&mut declare),
             task_success: declare.metric(declaration::TASK_SUCCESS, Family::default()),
             usage_dropped: declare.metric(declaration::USAGE_DROPPED, Counter::default()),
             log_written: declare.metric(declaration::DECISION_LOG_WRITTEN, Counter::default()),

@@ -36,6 +36,7 @@ use crate::fetch::{FailureKind, FetchError};
 use crate::header::HeaderName;
 use crate::routing::Route;
 use crate::secret::{KeyedDigest, Secret};
+use crate::spiffe::SpiffeIdPattern;
 use crate::upstream::provider::answer::{CredentialHeader, Given};
 use crate::upstream::provider::auth_provider::AuthProvider;
 use crate::upstream::provider::client_credentials::ClientCredentials;
@@ -58,6 +59,8 @@ pub struct Provider {
     policy: CachePolicy,
     /// Whether it is asked before anybody needs it, and readiness waits for that.
     required: bool,
+    /// The proxies that may be given its tokens; empty: whoever may ask.
+    peers: Box<[SpiffeIdPattern]>,
     /// What outlives this revision of the configuration.
     service: Arc<ProviderService>,
 }
@@ -168,6 +171,12 @@ pub enum PartyRule {
 }
 
 impl Provider {
+    /// The proxies that may be given its tokens; empty: whoever may ask.
+    #[must_use]
+    pub fn peers(&self) -> &[SpiffeIdPattern] {
+        &self.peers
+    }
+
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
@@ -362,6 +371,7 @@ impl Provider {
         let services = service::ProviderServices::offline(crate::clock::Clock::at(0));
         let name: Arc<str> = "assert".into();
         Self {
+            peers: Box::default(),
             policy: life::CacheConfig::default().policy(signed.lifetime(), signed.lifetime()),
             required: false,
             service: services.get_or_start(&name, [0; 32], signed.lifetime()),

@@ -115,7 +115,9 @@ pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a Deni
         | "proof_invalid"
         | "token_not_yet_valid"
         | "token_revoked" => (401, "unauthenticated"),
-        "application_unknown" | "application_suspended" | "blocked" => (403, "access_denied"),
+        "application_unknown" | "application_suspended" | "blocked" | "peer_not_allowed" => {
+            (403, "access_denied")
+        }
         "subscription_missing" | "subscription_inactive" => (403, "not_subscribed"),
         "quota_exceeded" | "rate_limited" => (429, "quota_exceeded"),
         "scope_insufficient" => (403, "insufficient_scope"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -60,6 +60,29 @@ impl Authority {
         let mut params = named(name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params, ec_key())
+    }
+
+    /// An identity with a certificate of any form: `change` is given one that is good for clients
+    /// and servers, names nobody and lasts.
+    pub(crate) fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
+        self.issue(params, ec_key())
+    }
+
+    /// An X.509-SVID that names this workload.
+    pub(crate) fn svid(&self, id: &str) -> Identity {
+        self.certify(|params| params.subject_alt_names = vec![uri(id)])
+    }
+
+    /// Its root certificate in DER.
+    pub(crate) fn root(&self) -> &CertificateDer<'static> {
+        self.root.der()
     }
 
     /// An identity for TLS servers on this machine.
@@ -118,7 +141,17 @@ impl Authority {
     }
 }
 
+/// A name of a certificate: a URI.
+pub(crate) fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().expect("a URI in ASCII"))
+}
+
 impl Identity {
+    /// The private key in DER (PKCS #8).
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
+    }
+
     /// The private key in PEM (PKCS #8).
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()

@@ -24,7 +24,10 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
+use hyper_util::rt::TokioIo;
+
 use super::PATIENCE;
+use super::tls::TlsClient;
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
@@ -43,6 +46,8 @@ pub(crate) struct CheckBuilder {
     context_extensions: HashMap<String, String>,
     source: Option<Address>,
     certificate: String,
+    principal: String,
+    destination_principal: String,
 }
 
 impl CheckClient {
@@ -58,6 +63,18 @@ impl CheckClient {
         let origin = format!("http://{host}").parse().expect("a host");
         Self {
             channel: endpoint(address).origin(origin).connect_lazy(),
+        }
+    }
+
+    /// Connects over TLS on the first use.
+    pub(crate) fn secured(address: SocketAddr, tls: &TlsClient) -> Self {
+        let tls = tls.clone();
+        let connect = tower::service_fn(move |_| {
+            let tls = tls.clone();
+            async move { tls.connect(address).await.map(TokioIo::new) }
+        });
+        Self {
+            channel: endpoint(address).connect_with_connector_lazy(connect),
         }
     }
 
@@ -109,6 +126,24 @@ impl CheckClient {
         self.unary(method, Request::new(message.into())).await
     }
 
+    /// Asks for a decision with this metadata.
+    ///
+    /// # Panics
+    /// Where the RPC does not succeed.
+    pub(crate) async fn check_with(
+        &self,
+        request: impl Into<CheckRequest>,
+        metadata: &[(&'static str, &str)],
+    ) -> CheckResponse {
+        let mut message = Request::new(Bytes::from(request.into().encode_to_vec()));
+        for (name, value) in metadata {
+            let value = value.parse().expect("metadata in ASCII");
+            message.metadata_mut().append(*name, value);
+        }
+        let answer = self.unary(CHECK, message).await.expect("an answer");
+        CheckResponse::decode(answer.into_inner()).expect("a CheckResponse")
+    }
+
     async fn unary(
         &self,
         method: &'static str,
@@ -151,6 +186,8 @@ impl CheckBuilder {
             context_extensions: HashMap::new(),
             source: Some(socket_address("192.0.2.1", 40_000)),
             certificate: String::new(),
+            principal: String::new(),
+            destination_principal: String::new(),
         }
     }
 
@@ -191,6 +228,18 @@ impl CheckBuilder {
         self
     }
 
+    /// Sets whom the client's certificate names, as Envoy says it.
+    pub(crate) fn principal(mut self, principal: &str) -> Self {
+        principal.clone_into(&mut self.principal);
+        self
+    }
+
+    /// Sets whom the certificate of Envoy's listener names.
+    pub(crate) fn destination_principal(mut self, principal: &str) -> Self {
+        principal.clone_into(&mut self.destination_principal);
+        self
+    }
+
     /// Changes any field of the HTTP part.
     pub(crate) fn http(mut self, change: impl FnOnce(&mut HttpRequest)) -> Self {
         if let Some(http) = &mut self.http {
@@ -227,10 +276,12 @@ impl CheckBuilder {
             source: Some(Peer {
                 address: self.source,
                 certificate: self.certificate,
+                principal: self.principal,
                 ..Peer::default()
             }),
             destination: Some(Peer {
                 address: Some(socket_address("192.0.2.2", 443)),
+                principal: self.destination_principal,
                 ..Peer::default()
             }),
             request: Some(AttributesRequest { time: None, http }),

@@ -7,9 +7,7 @@ use x509_parser::pem::Pem;
 use crate::authentication::credential::percent_decode;
 use crate::check::request::{DownstreamRequest, Values};
 use crate::secret::{equal, sha256};
-
-/// The longest `x-forwarded-client-cert`.
-const MAX_XFCC_BYTES: usize = 64 * 1024;
+use crate::xfcc;
 
 /// Judges whether the client's certificate is the one with the digest `bound`. With `xfcc`, what a
 /// trusted proxy says about it counts, where it says anything: the connection's own certificate is
@@ -48,45 +46,9 @@ fn of_pem(encoded: &str) -> Result<[u8; 32], &'static str> {
 /// The `Hash` of the last element: of the certificate that the nearest proxy saw.
 fn of_xfcc(elements: &str) -> Result<[u8; 32], &'static str> {
     let wrong = "it was forwarded in a form that cannot be read";
-    if elements.len() > MAX_XFCC_BYTES {
-        return Err(wrong);
-    }
-    let last = parts(elements, b',').ok_or(wrong)?.pop().ok_or(wrong)?;
-    let mut hashes = parts(last, b';')
-        .ok_or(wrong)?
-        .into_iter()
-        .filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("hash").then_some(value)
-        });
-    match (hashes.next(), hashes.next()) {
-        (Some(hash), None) => from_hexadecimal(hash.trim()).ok_or(wrong),
-        (None, _) => Err("it was forwarded without a hash"),
-        (Some(_), Some(_)) => Err(wrong),
-    }
-}
-
-/// What stands between separators that are not quoted; none where a quote does not end, or where a backslash
-/// stands outside of quotes.
-fn parts(text: &str, separator: u8) -> Option<Vec<&str>> {
-    let (mut parts, mut start) = (Vec::new(), 0);
-    let (mut quoted, mut escaped) = (false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            // some read it as an escape there too: what is quoted would differ
-            b'\\' => return None,
-            b'"' => quoted = !quoted,
-            _ if byte == separator && !quoted => {
-                parts.push(text.get(start..at)?);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(text.get(start..)?);
-    (!quoted).then_some(parts)
+    let last = xfcc::last(elements).map_err(|_| wrong)?;
+    let hash = last.hash.ok_or("it was forwarded without a hash")?;
+    from_hexadecimal(&hash).ok_or(wrong)
 }
 
 fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {

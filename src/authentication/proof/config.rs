@@ -92,7 +92,8 @@ pub enum UrlScheme {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CertificateConfig {
     /// Whether the `Hash` of the last element of `x-forwarded-client-cert` counts beside Envoy's own
-    /// peer certificate; only on listeners with `trustXfcc`.
+    /// peer certificate; only from peers with
+    /// `requestXfcc`.
     pub xfcc: bool,
 }
 

@@ -17,6 +17,7 @@ use crate::catalog::source::choice::{
     UnmatchedOperationDocument,
 };
 use crate::catalog::source::document::{ApiDocument, ApiSpec, OperationDocument, ScopesDocument};
+use crate::check::peer::config::{check_patterns, patterns};
 use crate::config::findings::Findings;
 use crate::header::is_token_byte;
 
@@ -68,6 +69,7 @@ fn read(
     let operations = operations(&id, spec, known, findings);
     let limits = own_limits(&id, spec, findings);
     let direction = direction(spec, known, findings);
+    check_patterns("peers", &spec.peers, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
     Some(Api {
         id,
@@ -75,6 +77,7 @@ fn read(
         version: spec.version.as_str().into(),
         context: spec.context.as_deref().map(Into::into),
         direction,
+        peers: patterns(&spec.peers),
         hosts,
         base_path: base_path?,
         precedence: spec.precedence,

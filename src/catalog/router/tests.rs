@@ -204,6 +204,7 @@ fn router_api(at: usize) -> Api {
         version: "1".into(),
         context: None,
         direction: Direction::Inbound,
+        peers: Box::default(),
         hosts: vec![
             HostPattern::Exact(format!("h{}.example", at % 100).into()),
             HostPattern::Suffix("x".into()),

@@ -200,6 +200,10 @@ pub struct ApiSpec {
     /// Which listeners serve it.
     #[serde(default)]
     pub direction: DirectionDocument,
+    /// The proxies that may ask about it, as patterns of SPIFFE IDs: whole segments of the path may be
+    /// `*`, the last one `**`. Left out, whoever may ask at all.
+    #[serde(default)]
+    pub peers: Vec<String>,
     /// The hosts that it claims, without a port: a name, `*.suffix`, or `*` for every host.
     pub hosts: Vec<String>,
     /// The path below which it lies, by whole segments; it stays in the path.

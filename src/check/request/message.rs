@@ -11,6 +11,8 @@ use super::wire::{Field, Fields, Malformed, Span};
 pub(super) struct Message {
     /// `attributes.source`.
     pub(super) source: Option<Source>,
+    /// `attributes.destination.principal`.
+    pub(super) destination_principal: Span,
     /// `attributes.request.http`.
     pub(super) http: Option<Http>,
     /// `attributes.context_extensions`: names and values.
@@ -59,11 +61,12 @@ impl Message {
         let Some(attributes) = attributes else {
             return Ok(message);
         };
-        let (mut source, mut request) = (None, None);
+        let (mut source, mut destination, mut request) = (None, None, None);
         each(
             Fields::of(frame, attributes),
             |field, content| match field {
                 1 => once(&mut source, content),
+                2 => once(&mut destination, content),
                 4 => once(&mut request, content),
                 10 => {
                     message.context_extensions.push(entry(frame, content)?);
@@ -75,6 +78,9 @@ impl Message {
         message.source = source
             .map(|source| Source::read(frame, source))
             .transpose()?;
+        if let Some(destination) = destination {
+            message.destination_principal = principal(frame, destination)?;
+        }
         let mut http = None;
         if let Some(request) = request {
             each(Fields::of(frame, request), |field, content| match field {
@@ -119,6 +125,16 @@ impl Source {
             certificate: certificate.unwrap_or_default(),
         })
     }
+}
+
+/// The `principal` of a `Peer`.
+fn principal(frame: &[u8], peer: Span) -> Result<Span, Malformed> {
+    let mut principal = None;
+    each(Fields::of(frame, peer), |field, content| match field {
+        4 => once_text(frame, &mut principal, content),
+        _ => Ok(()),
+    })?;
+    Ok(principal.unwrap_or_default())
 }
 
 impl Http {

@@ -33,6 +33,7 @@ use crate::authorization::quota::Quota;
 use crate::catalog::{Catalog, Contents};
 use crate::check::Checker;
 use crate::check::overload::Overload;
+use crate::check::peer::PeerRules;
 use crate::check::service::{CHECK_PATH, Shared};
 use crate::clock::Clock;
 use crate::config::value::HumanDuration;
@@ -85,7 +86,12 @@ impl Fixture {
             max_message: 1000,
         };
         let name: Arc<str> = "inbound".into();
-        let service = AuthorizationService::new(Arc::new(shared), name.clone(), listener.rules());
+        let service = AuthorizationService::new(
+            Arc::new(shared),
+            name.clone(),
+            listener.rules(),
+            PeerRules::new(None, false, Arc::default(), (&metrics, &name)),
+        );
         let limits = listener.accept_limits();
         let incoming = Incoming::bind(&name, &listener.address, limits, &metrics);
         let incoming = incoming.await.unwrap();
@@ -229,7 +235,7 @@ async fn a_check_is_refused_before_its_message_is_there_and_its_connection_stays
 #[tokio::test]
 async fn an_old_connection_is_asked_to_end_and_ends_after_its_checks() {
     let fixture = Fixture::start(CheckListener {
-        max_connection_age: HumanDuration(Duration::from_millis(100)),
+        max_connection_age: Some(HumanDuration(Duration::from_millis(100))),
         ..listener()
     })
     .await;
@@ -256,7 +262,7 @@ async fn an_old_connection_is_asked_to_end_and_ends_after_its_checks() {
 #[tokio::test]
 async fn a_connection_that_was_asked_to_end_and_does_not_is_closed() {
     let fixture = Fixture::start(CheckListener {
-        max_connection_age: HumanDuration(Duration::from_millis(50)),
+        max_connection_age: Some(HumanDuration(Duration::from_millis(50))),
         max_connection_age_grace: HumanDuration(Duration::from_millis(50)),
         ..listener()
     })

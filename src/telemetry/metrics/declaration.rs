@@ -35,6 +35,10 @@ declarations! {
         "Open connections";
     CONNECTIONS_REFUSED = "counter" "portcullis_connections_refused_total" ["listener", "reason"],
         "Connections that were not served: `max_connections`, `handshake_timeout` or `accept_failed`";
+    TLS_HANDSHAKES = "counter" "portcullis_tls_handshakes_total" ["listener", "outcome"],
+        "TLS handshakes by how they ended: `completed`, `no_certificate` (we have none that holds), `client_certificate_missing`, `client_certificate_refused`, `failed`, or `unfinished` (out of time, or the client went away)";
+    PEERS_REFUSED = "counter" "portcullis_peers_refused_total" ["listener", "reason"],
+        "Checks that were refused because of who asked: `unidentified`, `not_listed`, `destination` (asked for another workload), `api` or `provider` (not for that peer)";
     CATALOG_AGE = "gauge" "portcullis_catalog_age_seconds" ["source"],
         "Time since what the source holds was last found good";
     CATALOG_RELOADS = "counter" "portcullis_catalog_reloads_total" ["source", "result"],
@@ -79,6 +83,14 @@ declarations! {
         "Time of requests to Redis that were answered";
     REDIS_CONNECTED = "gauge" "portcullis_redis_connected" ["redis"],
         "Connections to Redis that are in use";
+    SVID_EXPIRY = "gauge" "portcullis_svid_expiry_timestamp_seconds" [],
+        "When our X509-SVID ends, in seconds since 1970; 0 while we have none";
+    SVID_UPDATES = "counter" "portcullis_svid_updates_total" [],
+        "X509-SVIDs of ours that the Workload API gave and that were taken";
+    WORKLOAD_API_CONNECTED = "gauge" "portcullis_workload_api_connected" ["task"],
+        "1 while the Workload API answers, else 0; `task` is the stream: `workload_api_x509` or `workload_api_jwt`";
+    TRUST_BUNDLES = "gauge" "portcullis_trust_bundles" ["task"],
+        "Trust domains whose authorities are known, by the stream as above";
     TASK_SUCCESS = "gauge" "portcullis_task_last_success_timestamp_seconds" ["task"],
         "When the background task last succeeded, in seconds since 1970; 0 where it never did";
     USAGE_DROPPED = "counter" "portcullis_usage_dropped_total" [],

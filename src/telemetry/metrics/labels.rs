@@ -23,6 +23,8 @@ label_sets! {
     ListenerLabels { listener: Arc<str> }
     /// Of a connection that was not served.
     RefusalLabels { listener: Arc<str>, reason: &'static str }
+    /// Of a TLS handshake.
+    HandshakeLabels { listener: Arc<str>, outcome: &'static str }
     /// Of a source of the catalog.
     SourceLabels { source: Arc<str> }
     /// Of an attempt to load.
@@ -75,6 +77,46 @@ impl Refusal {
             Self::MaxConnections => "max_connections",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::AcceptFailed => "accept_failed",
+        }
+    }
+}
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// The connection is open.
+    Completed,
+    /// We have no certificate that holds.
+    NoCertificate,
+    /// The client showed none.
+    ClientCertificateMissing,
+    /// The client's is not taken.
+    ClientCertificateRefused,
+    /// The two could not agree.
+    Failed,
+    /// It took too long, or the client went away.
+    Unfinished,
+}
+
+impl Handshake {
+    /// Every outcome.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Completed,
+        Self::NoCertificate,
+        Self::ClientCertificateMissing,
+        Self::ClientCertificateRefused,
+        Self::Failed,
+        Self::Unfinished,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::NoCertificate => "no_certificate",
+            Self::ClientCertificateMissing => "client_certificate_missing",
+            Self::ClientCertificateRefused => "client_certificate_refused",
+            Self::Failed => "failed",
+            Self::Unfinished => "unfinished",
         }
     }
 }

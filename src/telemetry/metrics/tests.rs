@@ -53,6 +53,8 @@ fn filled() -> Metrics {
     metrics.check_done(&record(None, Verdict::Deny, "api_not_found"), None);
     metrics.connections(&name).inc();
     metrics.connection_refused(&name, Refusal::MaxConnections);
+    metrics.handshake_done(&name, Handshake::Completed);
+    metrics.peers_refused(&name, "not_listed").inc();
     metrics.set_catalog_age(&name, Duration::from_secs(5));
     metrics.set_catalog_refused(&name, true);
     metrics.catalog_reloaded(&name, ReloadResult::Published);
@@ -68,6 +70,10 @@ fn filled() -> Metrics {
     let _durations = metrics.redis_durations("quota");
     metrics.set_redis_connected("quota", 2);
     metrics.follow_tasks(tasks());
+    metrics.set_svid_expiry(None);
+    metrics.svid_updated();
+    metrics.set_workload_api_connected("t", true);
+    metrics.set_trust_bundles("t", 1);
     metrics.set_revocations([("token", 1)]);
     metrics.set_revocation_age(&name, Duration::from_secs(3));
     metrics

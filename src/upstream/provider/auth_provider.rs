@@ -55,6 +55,9 @@ pub struct AuthProviderConfig {
     /// How long its answers are kept.
     #[serde(default, skip_serializing_if = "CacheConfig::is_default")]
     pub cache: CacheConfig,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 /// How `Cache-Control` is read.

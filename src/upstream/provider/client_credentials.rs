@@ -46,6 +46,9 @@ pub struct ClientCredentialsConfig {
     /// How long tokens are kept.
     #[serde(default, skip_serializing_if = "CacheConfig::is_default")]
     pub cache: CacheConfig,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 /// A token endpoint that gives tokens for ourselves.

@@ -17,6 +17,7 @@ use super::life::{CacheConfig, CachePolicy};
 use super::service::ProviderServices;
 use super::signed::SignedConfig;
 use super::{Abilities, Kind, Provider, Providers};
+use crate::check::peer::config::{check_patterns, patterns};
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
 use crate::header::HeaderName;
@@ -120,6 +121,7 @@ impl ProviderConfig {
         let (http, cache) = self.common();
         findings.within("http", |findings| http.check(findings));
         findings.within("cache", |findings| cache.check(findings));
+        check_patterns("peers", self.peers(), findings);
     }
 
     /// What an Api may ask of it.
@@ -179,6 +181,20 @@ impl ProviderConfig {
         }
     }
 
+    /// The proxies that may be given its tokens.
+    fn peers(&self) -> &[String] {
+        match self {
+            Self::ClientCredentials(config) => &config.peers,
+            Self::TokenExchange(config) => &config.peers,
+            Self::JwtBearer(config) => &config.peers,
+            Self::Ishare(config) => &config.peers,
+            Self::AuthProvider(config) => &config.peers,
+            Self::HeaderService(config) => &config.peers,
+            Self::Signed(config) => &config.peers,
+            Self::Static(config) => &config.peers,
+        }
+    }
+
     fn is_required(&self) -> bool {
         match self {
             Self::ClientCredentials(config) => config.required,
@@ -226,6 +242,7 @@ impl ProviderConfig {
         Some(Provider {
             policy: self.policy(cache),
             required: self.is_required(),
+            peers: patterns(self.peers()),
             service: context
                 .services
                 .get_or_start(&name, sha256(&written), http.timeout.0),

@@ -64,6 +64,9 @@ pub struct TokenExchangeConfig {
     /// How long tokens are kept.
     #[serde(default, skip_serializing_if = "CacheConfig::is_default")]
     pub cache: CacheConfig,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 /// Gives the caller's verified token as an authorization grant.
@@ -92,6 +95,9 @@ pub struct JwtBearerConfig {
     /// How long tokens are kept.
     #[serde(default, skip_serializing_if = "CacheConfig::is_default")]
     pub cache: CacheConfig,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 /// A token endpoint that takes callers' tokens.

@@ -17,6 +17,9 @@ use crate::header::HeaderName;
 pub struct StaticConfig {
     /// Each header with where its value is.
     pub headers: BTreeMap<String, SecretSource>,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 /// Headers that were read with the configuration.

@@ -59,6 +59,9 @@ pub struct HeaderServiceConfig {
     /// How long its headers are used.
     #[serde(default, skip_serializing_if = "CacheConfig::is_default")]
     pub cache: CacheConfig,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 const fn default_interval() -> HumanDuration {

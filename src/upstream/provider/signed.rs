@@ -58,6 +58,9 @@ pub struct SignedConfig {
     /// A set of claims to begin with.
     #[serde(default)]
     pub template: ClaimsTemplate,
+    /// The proxies that may be given its tokens, as patterns of SPIFFE IDs; left out, whoever may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
 }
 
 /// A key that signs.

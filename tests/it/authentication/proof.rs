@@ -414,7 +414,12 @@ async fn a_forwarded_certificate_counts_only_where_listener_and_authenticator_sa
     for (listener, authenticator) in [(false, false), (true, false), (false, true), (true, true)] {
         let gate = gate_with(
             json!({ "certificate": { "xfcc": authenticator } }),
-            |builder| builder.set(&["listeners", "inbound", "trustXfcc"], json!(listener)),
+            |builder| {
+                builder.set(
+                    &["listeners", "inbound", "peers"],
+                    json!({ "requestXfcc": listener }),
+                )
+            },
         );
         let token = bound(&gate, json!({ "x5t#S256": digest }));
         let ask =
