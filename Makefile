@@ -34,6 +34,13 @@ test-mesh: beds envoys ## Run the tests with real control planes: Istio's, Kuber
 	$(CARGO) test --locked --test mesh
 	@scripts/mesh-inputs.sh > tests/mesh/VERIFIED
 
+test-spire: ## Run the tests with a real SPIRE: spire-server and spire-agent of SPIRE_BIN, or of PATH
+	@for program in spire-server spire-agent; do \
+		PATH="$${SPIRE_BIN:-$$PATH}" command -v $$program > /dev/null || { \
+			echo "NOT RUN: no $$program in SPIRE_BIN or PATH. SPIRE is in no package registry; its releases have it." >&2; exit 1; }; \
+	done
+	$(CARGO) test --locked --test spire
+
 freeze-istio: envoy mesh-bed ## Write what istiod makes of deploy/istio into tests/data/istio
 	FREEZE_ISTIO=1 $(CARGO) test --locked --test mesh the_frozen_configuration_is_what_istiod_makes_now
 

@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::bed::{Mesh, Objects, free_port, text};
-use crate::certificates::{Authority, Sds};
+use crate::certificates::Sds;
 use crate::ingress::{ENVOY, assert_nothing_rejected};
 use crate::proxy::{CHECKOUT, EGRESS, Node};
+use crate::support::authority::Authority;
 use crate::support::background::Background;
 use crate::support::envoy::Envoy;
 use crate::support::http::{self, Answer, Request, Response};
@@ -47,15 +47,15 @@ struct Partner {
 
 impl Partner {
     fn start(authority: &Authority, name: &str) -> Self {
-        let certificate = authority.of_host(name);
-        let chain = CertificateDer::pem_slice_iter(certificate.chain.as_bytes());
-        let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).expect("a key");
+        let identity = authority.certify(|params| {
+            params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("ASCII"))];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        });
         let settings = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions of TLS")
             .with_no_client_auth()
-            .with_single_cert(chain, key)
+            .with_single_cert(identity.chain().to_vec(), identity.key_der())
             .expect("a certificate and its key");
         let acceptor = TlsAcceptor::from(Arc::new(settings));
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -135,7 +135,7 @@ impl Scene {
         let agents: Vec<Sds> = nodes
             .iter()
             .map(|node| {
-                let own = mesh_authority.of_workload(&node.spiffe_id());
+                let own = mesh_authority.svid(&node.spiffe_id());
                 Sds::start(&own, &mesh_authority.pem(), &internet.pem())
             })
             .collect();

@@ -51,7 +51,7 @@ const FORMS: [Form; 4] = [
             "deploy/istio/sidecar.yaml",
             "deploy/istio/hardening-sidecar.yaml",
         ],
-        listeners: 1,
+        listeners: 2,
     },
     Form {
         name: "egress-gateway",
@@ -69,7 +69,7 @@ const FORMS: [Form; 4] = [
             "deploy/kustomize/base/service.yaml",
             "deploy/istio/egress-sidecar.yaml",
         ],
-        listeners: 1,
+        listeners: 2,
     },
 ];
 
@@ -147,7 +147,11 @@ fn objects(form: &Form, at: impl Fn(&str) -> u16) -> Objects {
             .fold(objects, |objects, path| objects.file(path))
             .bed(
                 "sidecar",
-                &[("sidecar", &at("listener")), ("upstream", &at("upstream"))],
+                &[
+                    ("address", &"127.0.9.2"),
+                    ("sidecar", &at("listener")),
+                    ("upstream", &at("upstream")),
+                ],
             ),
         _ => form
             .applied

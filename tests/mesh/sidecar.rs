@@ -22,7 +22,11 @@ fn a_sidecar_asks_about_what_comes_to_its_workload() {
             .file("deploy/istio/hardening-sidecar.yaml")
             .bed(
                 "sidecar",
-                &[("sidecar", &port), ("upstream", &upstream.address().port())],
+                &[
+                    ("address", &"127.0.14.1"),
+                    ("sidecar", &port),
+                    ("upstream", &upstream.address().port()),
+                ],
             )
             .bed(
                 "portcullis",
