@@ -9,8 +9,10 @@ use std::fs;
 use serde_json::{Map, Value, json};
 
 use crate::bed::{Mesh, Objects, free_port, repository};
+use crate::certificates::Sds;
 use crate::ingress::{APPLIED, ENVOY, applied};
 use crate::proxy::{CHECKOUT, EGRESS, INGRESS, Node, ORDERS};
+use crate::support::authority::Authority;
 use crate::support::eventually;
 use crate::support::frozen::{FOLDER, INPUTS, PORTS, digests};
 
@@ -111,11 +113,19 @@ fn freeze(form: &Form) -> Value {
         found.expect("a port of the frozen files").1
     };
     let mesh = Mesh::start(objects(form, at));
-    let envoy = form.node.start(ENVOY, mesh.xds(), None);
+    // what it gives is not frozen, but without it no listener would be there
+    let authority = Authority::new();
+    let own = authority.svid(&form.node.spiffe_id());
+    let agent = Sds::start(&own, &authority.pem(), &authority.pem());
+    let envoy = form.node.start(ENVOY, mesh.xds(), Some(&agent.socket()));
     let dump = eventually("envoy to have its listeners", || {
         let dump = envoy.admin("/config_dump?include_eds").json();
-        (resources(&dump, "ListenersConfigDump", "dynamic_listeners").len() == form.listeners)
-            .then_some(dump)
+        let listeners = resources(&dump, "ListenersConfigDump", "dynamic_listeners");
+        // one that waits for its routes is not active
+        let active = listeners
+            .iter()
+            .filter(|one| one["active_state"].is_object());
+        (active.count() == form.listeners).then_some(dump)
     });
     let text = static_configuration(&dump).to_string();
     let text = actual.iter().fold(text, |text, (_, actual, frozen)| {
@@ -169,7 +179,7 @@ fn resources<'a>(dump: &'a Value, part: &str, list: &str) -> Vec<&'a Value> {
     let mut parts = configs.filter(|config| {
         config["@type"]
             .as_str()
-            .is_some_and(|kind| kind.ends_with(part))
+            .is_some_and(|kind| kind.ends_with(&format!(".{part}")))
     });
     let found = parts.next().and_then(|config| config[list].as_array());
     found.into_iter().flatten().collect()
@@ -218,7 +228,7 @@ fn with_routes(mut listener: Value, dump: &Value) -> Value {
             let route = found.find(|route| route["name"] == *wanted);
             object.insert(
                 "route_config".to_owned(),
-                route.expect("the route that is asked for"),
+                route.unwrap_or_else(|| panic!("no route {wanted}")),
             );
         }
     });
