@@ -22,6 +22,15 @@ struct Rolling<'a> {
     ports: [u16; 2],
 }
 
+/// Ends the clients when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Rolling<'_> {
     fn slices(ports: [u16; 2], ready: [bool; 2]) -> String {
         filled(
@@ -56,7 +65,8 @@ impl Rolling<'_> {
         *server = Self::server(self.around, self.ports[slot]);
         self.mesh
             .set("replicas", Some(&Self::slices(self.ports, [true, true])));
-        eventually("the gateway to send checks to both", || {
+        let what = format!("the gateway to send checks to both: {}", self.mesh.log());
+        eventually(&what, || {
             let clusters = self.envoy.admin("/clusters").text();
             let port = format!("127.0.0.1:{}::rq_total::", self.ports[slot]);
             let mut lines = clusters.lines().filter(|line| line.contains(&port));
@@ -97,11 +107,13 @@ fn a_rolling_restart_of_two_replicas_fails_no_request() {
         (passed, failed)
     };
     std::thread::scope(|threads| {
+        // also where something fails below
+        let stopping = Stop(&stop);
         let clients: Vec<_> = (0..3).map(|_| threads.spawn(ask)).collect();
         for (slot, server) in servers.iter_mut().enumerate() {
             rolling.replace(slot, server);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         for client in clients {
             let (passed, failed) = client.join().expect("a client");
             assert!(
