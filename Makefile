@@ -10,7 +10,7 @@ GHZ = github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis workload-api keycloak clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis workload-api keycloak deploy-tools clean
 .PHONY: test-mesh test-spire freeze-istio beds mesh-bed kube-bed eg-bed envoys oldest-envoy
 
 help: ## List the targets
@@ -24,7 +24,7 @@ demo-up: envoy ## The same, but leave everything running and print curl lines
 	@$(CARGO) build --locked --quiet --bin portcullis --example demo
 	@$(CARGO) run --locked --quiet --example demo -- --stay
 
-test: envoy oldest-envoy redis workload-api .tools/bin/ghz ## Run every test: unit, integration, doc, and with a real Envoy
+test: envoy oldest-envoy redis workload-api deploy-tools .tools/bin/ghz ## Run every test: unit, integration, doc, and with a real Envoy
 	$(CARGO) test --locked
 
 test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
@@ -126,6 +126,11 @@ oldest-envoy:
 
 redis: ## Install the Debian package redis-server, where it is missing
 	@scripts/install-redis.sh
+
+deploy-tools: ## Build helm, kubeconform and kustomize into .tools/bin, for the tests of deploy/
+	@scripts/install-helm.sh
+	@scripts/install-kubeconform.sh
+	@scripts/install-kustomize.sh
 
 workload-api: ## Build the SPIFFE Workload API that tests ask, into .tools/bin
 	@go=$$(scripts/install-go.sh) && cd tests/beds/spiffe && $$go build -trimpath -o $(CURDIR)/.tools/bin/wlapid ./cmd/wlapid

@@ -51,7 +51,7 @@ use crate::task::Tasks;
 use crate::telemetry::logging::LogLevel;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::ServerTls;
-use crate::upstream::provider::config::ProviderContext;
+use crate::upstream::provider::config::{Ours, ProviderContext};
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
 use crate::upstream::provider::signed::published::PublishedKeys;
@@ -132,18 +132,24 @@ fn load_catalog_with(
             };
             build_all(&config.authenticators, &mut context)
         });
+        let aliases = config.spiffe.mesh().aliases;
         let providers = findings.within("providers", |findings| {
             let mut context = ProviderContext {
                 reader,
                 findings,
                 services: &lasting.providers,
                 parties: &lasting.parties,
+                ours: Ours {
+                    workload_api: lasting.workload_api.as_ref(),
+                    aliases: Some(&aliases),
+                },
             };
             provider::config::build_all(&config.providers, &mut context)
         });
         Some(Configured {
             authenticators: authenticators?,
             providers: providers?,
+            mesh: Arc::new(config.spiffe.mesh()),
         })
     });
     Ok(CatalogSync::load_first(loaded, build, source)?)

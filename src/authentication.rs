@@ -14,8 +14,10 @@ pub mod credential;
 pub mod failures;
 pub mod introspection;
 pub mod jwt;
+pub mod jwt_svid;
 pub mod key_refresh;
 pub mod key_set;
+pub mod mtls;
 pub mod principal;
 pub mod proof;
 pub mod revocation;
@@ -23,17 +25,19 @@ pub mod revocation;
 mod testing;
 mod unverified;
 pub mod verified_tokens;
+pub mod workload;
 
 use crate::authentication::api_key::ApiKeyAuthenticator;
 use crate::authentication::app_id::AppIdAuthenticator;
 use crate::authentication::credential::{Credential, CredentialPlace, Found};
 use crate::authentication::introspection::IntrospectionAuthenticator;
 use crate::authentication::jwt::JwtAuthenticator;
+use crate::authentication::jwt_svid::JwtSvidAuthenticator;
+use crate::authentication::mtls::MtlsAuthenticator;
 use crate::authentication::principal::{
     Caller, ClientIdentity, Method, Principal, SubscriptionSource,
 };
 use crate::authentication::revocation::Revocations;
-use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::routing::Route;
@@ -54,6 +58,10 @@ pub enum Authenticator {
     ApiKey(ApiKeyAuthenticator),
     /// App ids and their keys.
     AppId(AppIdAuthenticator),
+    /// Workloads, by the certificates of their connections.
+    Mtls(MtlsAuthenticator),
+    /// Workloads, by their JWT-SVIDs.
+    JwtSvid(Box<JwtSvidAuthenticator>),
     /// Everybody.
     Anonymous,
 }
@@ -76,14 +84,20 @@ impl Authenticator {
     async fn authenticate(
         &self,
         request: &DownstreamRequest,
-        catalog: &Catalog,
+        route: &Route<'_>,
         until: &(impl Fn() -> Instant + Sync),
     ) -> Outcome<'_> {
+        let catalog = route.catalog();
         match self {
             Self::Jwt(jwt) => jwt.authenticate(request).await,
             Self::Introspection(introspection) => introspection.authenticate(request, until).await,
             Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
             Self::AppId(app_id) => app_id.authenticate(request, catalog),
+            Self::Mtls(mtls) => mtls.authenticate(request, catalog, route.snapshot().mesh()),
+            Self::JwtSvid(svid) => {
+                let mesh = route.snapshot().mesh();
+                svid.authenticate(request, catalog, mesh).await
+            }
             Self::Anonymous => Outcome::Verified(anonymous()),
         }
     }
@@ -96,6 +110,8 @@ impl Authenticator {
             Self::Introspection(introspection) => introspection.name(),
             Self::ApiKey(api_key) => api_key.name(),
             Self::AppId(app_id) => app_id.name(),
+            Self::Mtls(mtls) => mtls.name(),
+            Self::JwtSvid(svid) => svid.name(),
             Self::Anonymous => ANONYMOUS,
         }
     }
@@ -108,6 +124,8 @@ impl Authenticator {
             Self::Introspection(_) => Method::Introspection,
             Self::ApiKey(_) => Method::ApiKey,
             Self::AppId(_) => Method::AppId,
+            Self::Mtls(_) => Method::Mtls,
+            Self::JwtSvid(_) => Method::JwtSvid,
             Self::Anonymous => Method::Anonymous,
         }
     }
@@ -119,9 +137,11 @@ impl Authenticator {
             Self::Introspection(introspection) => {
                 (introspection.places(), introspection.proof_places())
             }
+            Self::JwtSvid(svid) => (svid.places(), svid.proof_places()),
             Self::ApiKey(api_key) => (api_key.places(), &[]),
             Self::AppId(app_id) => app_id.places(),
-            Self::Anonymous => (&[], &[]),
+            // a certificate is nothing that could be taken from a request
+            Self::Mtls(_) | Self::Anonymous => (&[], &[]),
         };
         first.iter().chain(second)
     }
@@ -132,7 +152,8 @@ impl Authenticator {
         match self {
             Self::Jwt(jwt) => Some(jwt.places()),
             Self::Introspection(introspection) => Some(introspection.places()),
-            Self::ApiKey(_) | Self::AppId(_) | Self::Anonymous => None,
+            Self::JwtSvid(svid) => Some(svid.places()),
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) | Self::Anonymous => None,
         }
     }
 
@@ -144,6 +165,8 @@ impl Authenticator {
             Self::Introspection(introspection) => introspection.challenges(),
             Self::ApiKey(api_key) => vec![api_key.challenge()],
             Self::AppId(app_id) => vec![app_id.challenge()],
+            Self::Mtls(mtls) => vec![mtls.challenge()],
+            Self::JwtSvid(svid) => svid.challenges(),
             Self::Anonymous => Vec::new(),
         }
     }
@@ -160,6 +183,8 @@ pub enum Challenge {
     Basic,
     /// A key in a place of its own; no RFC names a scheme.
     ApiKey,
+    /// The certificate of the connection; no RFC names a scheme.
+    ClientCertificate,
 }
 
 impl Challenge {
@@ -210,8 +235,7 @@ pub async fn authenticate<'s>(
     let mut unclaimed: Option<Denial> = None;
     let mut everybody: Option<Principal<'s>> = None;
     for authenticator in route.authenticators() {
-        let catalog = route.catalog();
-        let outcome = authenticator.authenticate(request, catalog, &until).await;
+        let outcome = authenticator.authenticate(request, route, &until).await;
         let outcome = unless_revoked(outcome, authenticator, request, revoked);
         explain(authenticator, &outcome);
         match outcome {
@@ -228,12 +252,19 @@ pub async fn authenticate<'s>(
     match (unclaimed, everybody) {
         (Some(denial), _) => Err(denial.into()),
         (None, Some(anonymous)) => Ok(Caller::Verified(anonymous)),
-        (None, None) => Err(Denial::new(
-            Reason::CredentialMissing,
-            "no credential in any place of the api's authenticators",
-        )
-        .into()),
+        (None, None) => Err(nobody(route).into()),
     }
+}
+
+/// What is said where no authenticator of the Api found anything.
+fn nobody(route: &Route<'_>) -> Denial {
+    let is_mtls = |one: &Arc<Authenticator>| matches!(**one, Authenticator::Mtls(_));
+    if route.authenticators().iter().all(is_mtls) {
+        let why = "no certificate names the workload that calls, and the api takes nothing else";
+        return Denial::new(Reason::SourceUnauthenticated, why);
+    }
+    let why = "no credential in any place of the api's authenticators";
+    Denial::new(Reason::CredentialMissing, why)
 }
 
 /// Whatever verified the credential, and whether that was remembered: it may be revoked since.

@@ -1,6 +1,6 @@
 //! The authorize stage: whether the caller's application may call this operation.
 //!
-//! Checks without side effects come first: application, subscription, scopes, blocks. Only a
+//! Checks without side effects come first: workload, application, subscription, scopes, blocks. Only a
 //! request that none of those refuses is charged to its limits. A later fault gives nothing back.
 //
 // INVARIANT: a `Permit` is made here alone.
@@ -9,6 +9,7 @@ pub mod block;
 pub mod quota;
 pub mod registry;
 pub mod scope;
+pub mod source;
 pub mod subscription;
 
 use crate::authentication::principal::{Caller, Principal};
@@ -20,12 +21,14 @@ use crate::check::decision::Stop;
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
 use crate::routing::Route;
+use crate::spiffe::SpiffeId;
 use crate::usage::CallerRecord;
 
 /// Proof that authorization passed.
 #[derive(Debug)]
 pub struct Permit<'s> {
     principal: Principal<'s>,
+    source: Option<SpiffeId>,
     standing: Standing<'s>,
     allowance: Option<Allowance<'s>>,
 }
@@ -35,6 +38,12 @@ impl<'s> Permit<'s> {
     #[must_use]
     pub fn principal(&self) -> &Principal<'s> {
         &self.principal
+    }
+
+    /// The workload that calls, where an authenticator or `from` looked at it.
+    #[must_use]
+    pub fn source(&self) -> Option<&SpiffeId> {
+        self.source.as_ref()
     }
 
     /// The application and subscription.
@@ -55,16 +64,20 @@ impl<'s> Permit<'s> {
         CallerRecord {
             application: self.standing.application_id(),
             plan: self.standing.plan(),
-            ..verified(&self.principal)
+            ..verified(&self.principal, self.source.as_ref())
         }
     }
 }
 
 /// What is told about a caller of whom no more is known than the credential says.
-fn verified<'p>(principal: &'p Principal<'_>) -> CallerRecord<&'p str> {
+fn verified<'p>(
+    principal: &'p Principal<'_>,
+    source: Option<&'p SpiffeId>,
+) -> CallerRecord<&'p str> {
     CallerRecord {
         authenticator: Some(principal.authenticator()),
         subject: principal.identity().subject.as_deref(),
+        source: source.map(SpiffeId::as_str),
         application: None,
         plan: None,
     }
@@ -108,6 +121,7 @@ impl Authorization {
         caller: Caller<'s>,
     ) -> Result<Permit<'s>, Stop> {
         let Caller::Verified(principal) = caller;
+        let source = source::check(route, request, &principal)?;
         let registry = Registry::of(route);
         let now = self.clock.now();
         let standing = match registry.standing(route, &principal, now) {
@@ -119,13 +133,14 @@ impl Authorization {
                 let application = application.map(|application| application.id.as_str());
                 let caller = CallerRecord {
                     application,
-                    ..verified(&principal)
+                    ..verified(&principal, source.as_ref())
                 };
                 return Err(denial.with_caller(&caller).into());
             }
         };
         let mut permit = Permit {
             principal,
+            source,
             standing,
             allowance: None,
         };

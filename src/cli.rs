@@ -2,9 +2,13 @@
 //! commands do is elsewhere.
 
 mod check_config;
+mod doctor;
 mod explain;
 mod import;
+mod init;
 mod key;
+mod made;
+mod name;
 mod schema;
 mod serve;
 mod token;
@@ -36,10 +40,14 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check the configuration and the catalog, and say what is wrong with them.
     CheckConfig(check_config::CheckConfigArgs),
+    /// Find mistakes in manifests of Istio and Kubernetes, without a cluster.
+    Doctor(doctor::DoctorArgs),
     /// Decide a request without serving, and tell every stage: what it found, compared and decided.
     Explain(explain::ExplainArgs),
     /// Make a configuration and a catalog of what another gateway was configured with.
     Import(import::ImportArgs),
+    /// Make everything that a first protected host needs.
+    Init(init::InitArgs),
     /// Print the JSON schemas, or write the generated documents.
     Schema(schema::SchemaArgs),
     /// Work with API keys.
@@ -67,8 +75,10 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Token(args) => token::run(&args),

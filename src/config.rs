@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::authentication::ANONYMOUS;
-use crate::authentication::config::{AuthenticatorConfig, check_all};
+use crate::authentication::config::{AuthenticatorConfig, check_all, check_mesh};
 use crate::authentication::proof::config::BindingConfig;
 use crate::authentication::revocation::config::RevocationConfig;
 use crate::authorization::quota::config::QuotaConfig;
@@ -141,6 +141,7 @@ impl Config {
                 check_name(name, findings);
             }
             check_all(&self.authenticators, findings);
+            check_mesh(&self.authenticators, &self.spiffe, findings);
             self.check_replays(findings);
         });
         findings.within("providers", |findings| {
@@ -224,6 +225,7 @@ impl Config {
             authenticators,
             token_subscriptions: token_subscriptions.collect(),
             decision_header: self.checks.decision_header(),
+            mesh: self.spiffe.mesh(),
         }
     }
 }

@@ -87,6 +87,9 @@ pub struct FetchError {
     pub message: String,
     /// How long the server wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// The code of the error that a token endpoint answered with (RFC 6749 section 5.2), of those
+    /// that we know.
+    pub code: Option<&'static str>,
 }
 
 /// What kind of failure it is.
@@ -123,6 +126,7 @@ impl FetchError {
             kind,
             message: message.into(),
             retry_after: None,
+            code: None,
         }
     }
 }

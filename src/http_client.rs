@@ -5,6 +5,7 @@
 //! both may hold a secret; whoever logs it knows what it asked for.
 
 pub mod config;
+mod tls;
 
 use std::error::Error as _;
 use std::fmt;
@@ -18,6 +19,7 @@ use url::Url;
 
 use crate::json;
 use crate::secret::Secret;
+use crate::workload_api::SvidReceiver;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,6 +48,8 @@ pub struct Reach {
     pub roots: Option<Vec<u8>>,
     /// The certificate chain and private key (PEM) that we show.
     pub identity: Option<Secret<Vec<u8>>>,
+    /// Our X509-SVID, which we show instead, as it is at each handshake.
+    pub svid: Option<SvidReceiver>,
     /// The proxy that is asked instead of the server.
     pub proxy: Option<Url>,
 }
@@ -119,6 +123,7 @@ impl HttpClient {
             timeout: TOTAL_TIMEOUT,
             roots: None,
             identity: None,
+            svid: None,
             proxy: None,
         })
     }
@@ -142,7 +147,12 @@ impl HttpClient {
             .referer(false)
             .https_only(reach.schemes == Schemes::Https)
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
-        if let Some(roots) = &reach.roots {
+        if let Some(svid) = &reach.svid {
+            // a connection that is kept would go on with what was shown before
+            builder = builder
+                .tls_backend_preconfigured(tls::showing(svid, reach.roots.as_deref())?)
+                .pool_max_idle_per_host(0);
+        } else if let Some(roots) = &reach.roots {
             let roots = Certificate::from_pem_bundle(roots).map_err(client)?;
             if roots.is_empty() {
                 // every server would be refused, one by one

@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::catalog::model::{Api, ApiIndex, OperationIndex};
 use crate::check::response::ApiAnswers;
 use crate::secret::hexadecimal;
+use crate::spiffe::config::Mesh;
 use crate::upstream::mutations::{OwnedHeaders, PreparedMutations};
 use crate::upstream::provide::PreparedCredential;
 use crate::upstream::provider::Providers;
@@ -31,6 +32,7 @@ pub struct Snapshot {
     owned: OwnedHeaders,
     authenticators: Authenticators,
     providers: Providers,
+    mesh: Arc<Mesh>,
 }
 
 /// What the configuration builds beside the catalog.
@@ -40,6 +42,8 @@ pub struct Configured {
     pub authenticators: Authenticators,
     /// The providers.
     pub providers: Providers,
+    /// Whose identities count.
+    pub mesh: Arc<Mesh>,
 }
 
 /// Which state it is: a digest of every document and of the reloadable configuration.
@@ -75,6 +79,7 @@ impl Snapshot {
         let Configured {
             authenticators,
             providers,
+            mesh,
         } = configured;
         let named = |names: &[Arc<str>]| -> Vec<Arc<Authenticator>> {
             names
@@ -103,6 +108,7 @@ impl Snapshot {
             catalog,
             authenticators: authenticators.clone(),
             providers: providers.clone(),
+            mesh: Arc::clone(mesh),
         }
     }
 
@@ -128,6 +134,12 @@ impl Snapshot {
     #[must_use]
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    /// Whose identities count.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
     }
 
     /// The credentials of every Api's upstream.

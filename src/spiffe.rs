@@ -139,18 +139,22 @@ impl SpiffeId {
     /// `/ns/NAMESPACE/sa/ACCOUNT`.
     #[must_use]
     pub fn service_account(&self) -> Option<(&str, &str)> {
-        let mut segments = self.path().strip_prefix('/')?.split('/');
-        let parts = (
-            segments.next()?,
-            segments.next()?,
-            segments.next()?,
-            segments.next()?,
-            segments.next(),
-        );
-        match parts {
-            ("ns", namespace, "sa", account, None) => Some((namespace, account)),
-            (_, _, _, _, _) => None,
+        service_account(self.as_str())
+    }
+
+    /// The same workload by another name of its trust domain.
+    #[must_use]
+    pub fn in_trust_domain(&self, trust_domain: &TrustDomain) -> Self {
+        Self {
+            text: format!("{SCHEME}{trust_domain}{}", self.path()).into(),
+            trust_domain: trust_domain.clone(),
         }
+    }
+
+    /// The whole of it, shared.
+    #[must_use]
+    pub fn as_arc(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// Whether it is `other`, where trust domains that are aliases of each other count as one.
@@ -243,6 +247,16 @@ impl Aliases {
         }
     }
 
+    /// Every name of the trust domain `name`, itself among them.
+    pub fn names_of<'a>(&'a self, name: &'a TrustDomain) -> impl Iterator<Item = &'a TrustDomain> {
+        let others = self.names.contains(name).then_some(&self.names);
+        let others = others
+            .into_iter()
+            .flatten()
+            .filter(move |other| *other != name);
+        std::iter::once(name).chain(others)
+    }
+
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &TrustDomain> {
         self.names.iter()
@@ -252,6 +266,24 @@ impl Aliases {
     #[must_use]
     pub fn are_same(&self, one: &TrustDomain, other: &TrustDomain) -> bool {
         one == other || (self.names.contains(one) && self.names.contains(other))
+    }
+}
+
+/// The namespace and service account of the SPIFFE ID `text`, which has been found to be one.
+#[must_use]
+pub fn service_account(text: &str) -> Option<(&str, &str)> {
+    let (_, path) = without_scheme(text)?.split_once('/')?;
+    let mut segments = path.split('/');
+    let parts = (
+        segments.next()?,
+        segments.next()?,
+        segments.next()?,
+        segments.next()?,
+        segments.next(),
+    );
+    match parts {
+        ("ns", namespace, "sa", account, None) => Some((namespace, account)),
+        (_, _, _, _, _) => None,
     }
 }
 

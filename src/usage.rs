@@ -16,6 +16,7 @@ use crate::check::decision::Decision;
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
 use crate::routing::Route;
+use crate::spiffe;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sharded::ShardedCounter;
 use crate::upstream::Ground;
@@ -95,6 +96,8 @@ pub struct CallerRecord<T> {
     pub authenticator: Option<T>,
     /// The verified subject.
     pub subject: Option<T>,
+    /// The SPIFFE ID of the workload that calls, where it was looked at.
+    pub source: Option<T>,
     /// The application that the caller acts for.
     pub application: Option<T>,
     /// The plan of its subscription.
@@ -216,6 +219,8 @@ impl<'a> Record<&'a str> {
 
     /// The fields for Envoy's dynamic metadata.
     pub fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> + Clone {
+        let source = self.caller.source;
+        let account = source.and_then(spiffe::service_account);
         [
             Some(("decision_id", self.decision_id.as_str())),
             Some(("decision", self.verdict.name())),
@@ -227,6 +232,9 @@ impl<'a> Record<&'a str> {
                 .application
                 .map(|application| ("application", application)),
             self.caller.plan.map(|plan| ("plan", plan)),
+            source.map(|source| ("source.spiffe_id", source)),
+            account.map(|(namespace, _)| ("source.namespace", namespace)),
+            account.map(|(_, account)| ("source.service_account", account)),
             self.token.map(|token| ("provider_token", token.name())),
         ]
         .into_iter()
@@ -272,6 +280,7 @@ impl CallerRecord<&str> {
         CallerRecord {
             authenticator: own(self.authenticator),
             subject: own(self.subject),
+            source: own(self.source),
             application: own(self.application),
             plan: own(self.plan),
         }
@@ -283,6 +292,7 @@ impl CallerRecord<Box<str>> {
         CallerRecord {
             authenticator: self.authenticator.as_deref(),
             subject: self.subject.as_deref(),
+            source: self.source.as_deref(),
             application: self.application.as_deref(),
             plan: self.plan.as_deref(),
         }

@@ -12,13 +12,14 @@ mod jwt_bundles;
 mod jwt_svid;
 mod readiness;
 mod selection;
+mod shown;
 mod stream;
 mod x509;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -41,6 +42,7 @@ use crate::workload_api::readiness::Waiting;
 use crate::workload_api::selection::Selection;
 
 pub use jwt_svid::JwtSvid;
+pub use shown::SvidReceiver;
 
 /// The agent that gives us our identity. Clones are the same.
 #[derive(Clone)]
@@ -100,13 +102,26 @@ pub struct Svid {
 
 /// The keys that sign JWT-SVIDs, by the trust domain whose they are.
 #[derive(Debug, Default)]
-pub struct JwtBundles(BTreeMap<TrustDomain, KeySet>);
+pub struct JwtBundles(BTreeMap<TrustDomain, Arc<KeySet>>);
+
+impl FromIterator<(TrustDomain, KeySet)> for JwtBundles {
+    fn from_iter<I: IntoIterator<Item = (TrustDomain, KeySet)>>(bundles: I) -> Self {
+        let bundles = bundles.into_iter();
+        Self(bundles.map(|(name, keys)| (name, Arc::new(keys))).collect())
+    }
+}
 
 impl JwtBundles {
     /// The keys of `trust_domain`, where it is known.
     #[must_use]
-    pub fn get(&self, trust_domain: &TrustDomain) -> Option<&KeySet> {
+    pub fn get(&self, trust_domain: &TrustDomain) -> Option<&Arc<KeySet>> {
         self.0.get(trust_domain)
+    }
+
+    /// Whether `keys`, which were here once, are here now.
+    #[must_use]
+    pub fn holds(&self, keys: &Weak<KeySet>) -> bool {
+        self.0.values().any(|now| Arc::as_ptr(now) == keys.as_ptr())
     }
 
     /// How many trust domains there are.

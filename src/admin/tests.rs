@@ -66,6 +66,7 @@ fn an_api() -> Api {
             },
             scopes: ScopeRule::AnyOf(vec!["pets.read".into()]),
             authenticators: None,
+            from: None,
             id: "GET /pets".into(),
             cost: 1,
             metrics: Vec::new(),
@@ -74,6 +75,7 @@ fn an_api() -> Api {
         limits: Vec::new(),
         unmatched_operation: UnmatchedOperation::Deny,
         preflight: PreflightRule::Pass,
+        from: None,
         upstream: UpstreamRules {
             headers: vec![(name, HeaderTemplate::parse("hidden-value").unwrap())],
             ..UpstreamRules::default()
@@ -99,6 +101,7 @@ fn an_application() -> Application {
         app_id: Some("hidden-app-id".into()),
         app_keys: vec![KeyDigest::Sha256([0xcd; 32])],
         plan: None,
+        workloads: Vec::new(),
         subscriptions: BTreeMap::from([(
             ApiIndex(0),
             Subscription {

@@ -53,8 +53,7 @@ impl ClaimError {
 #[derive(Debug)]
 pub(super) struct ClaimRules {
     pub issuer: Arc<str>,
-    /// Whether the issuer need not be named, as whoever answered is the issuer's.
-    pub issuer_may_be_absent: bool,
+    pub issuer_rule: IssuerRule,
     pub audience: AudienceRule,
     pub leeway_seconds: i64,
     pub max_lifetime_seconds: Option<i64>,
@@ -66,6 +65,17 @@ pub(super) struct ClaimRules {
     pub subscriptions: Option<ClaimPath>,
     /// Where the token describes its application, if that counts.
     pub application: Option<ClaimPath>,
+}
+
+/// What a token must say of its issuer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IssuerRule {
+    /// That it is ours.
+    Named,
+    /// That, or nothing, as whoever answered is the issuer's.
+    NamedOrAbsent,
+    /// Anything: another claim says whose keys verify it.
+    Any,
 }
 
 /// Whom a token must be for.
@@ -166,7 +176,8 @@ impl ClaimRules {
         // RFC 7519 section 4.1.1: one text, equal to the issuer that has the key
         match claims.get("iss") {
             Some(Value::String(issuer)) if *issuer == *self.issuer => {}
-            None if self.issuer_may_be_absent => {}
+            None if self.issuer_rule == IssuerRule::NamedOrAbsent => {}
+            Some(_) | None if self.issuer_rule == IssuerRule::Any => {}
             Some(_) | None => return Err(ClaimError::Issuer),
         }
         // RFC 7519 section 4.1.3
@@ -212,6 +223,7 @@ impl ClaimRules {
                 Some(path) => read_application(path, &claims)?,
             },
             confirmation,
+            workload: None,
             claims: Value::Object(claims),
         })
     }

@@ -13,7 +13,9 @@ use crate::authentication::credential::CredentialPlace;
 use crate::authentication::failures::FailureBudget;
 use crate::authentication::introspection::config::IntrospectionConfig;
 use crate::authentication::jwt::config::{JwtConfig, SubscriptionsConfig};
+use crate::authentication::jwt_svid::config::JwtSvidConfig;
 use crate::authentication::key_refresh::KeySources;
+use crate::authentication::mtls::{MtlsAuthenticator, MtlsConfig};
 use crate::authentication::proof::config::BindingConfig;
 use crate::authentication::proof::replay::Replays;
 use crate::authentication::verified_tokens::VerifiedTokens;
@@ -25,6 +27,7 @@ use crate::config::value::SecretSource;
 use crate::header::{HeaderName, is_token_byte};
 use crate::secret::MacKey;
 use crate::snapshot::Authenticators;
+use crate::spiffe::config::SpiffeConfig;
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
 use crate::workload_api::WorkloadApi;
@@ -45,6 +48,10 @@ pub enum AuthenticatorConfig {
     ApiKey(ApiKeyConfig),
     /// App ids of the catalog's applications, with a key where they have one.
     AppId(AppIdConfig),
+    /// Workloads, by the certificates of their connections.
+    Mtls(MtlsConfig),
+    /// Workloads, by their JWT-SVIDs.
+    JwtSvid(Box<JwtSvidConfig>),
 }
 
 /// A place where a credential may sit: exactly one of `header`, `cookie`, `query` and `basic`.
@@ -132,6 +139,20 @@ pub fn check_all(configs: &AuthenticatorConfigs, findings: &mut Findings) {
     check_shared_issuers(configs, findings);
 }
 
+/// Finds what is wrong between them and the `spiffe` section. Paths are relative to theirs.
+pub fn check_mesh(configs: &AuthenticatorConfigs, spiffe: &SpiffeConfig, findings: &mut Findings) {
+    for (name, config) in configs {
+        findings.within(name, |findings| match config {
+            AuthenticatorConfig::Mtls(config) => config.check_mesh(spiffe, findings),
+            AuthenticatorConfig::JwtSvid(config) => config.check_mesh(spiffe, findings),
+            AuthenticatorConfig::Jwt(_)
+            | AuthenticatorConfig::Introspection(_)
+            | AuthenticatorConfig::ApiKey(_)
+            | AuthenticatorConfig::AppId(_) => {}
+        });
+    }
+}
+
 /// Builds all of them, and `anonymous`. Only for configurations in which [`check_all`] finds
 /// nothing wrong. `None` where something is wrong, which `context` is told.
 #[must_use]
@@ -170,6 +191,8 @@ impl AuthenticatorConfig {
             Self::Introspection(config) => config.check(findings),
             Self::ApiKey(config) => config.check(findings),
             Self::AppId(config) => config.check(findings),
+            Self::Mtls(config) => config.check(findings),
+            Self::JwtSvid(config) => config.check(findings),
         }
     }
 
@@ -195,6 +218,13 @@ impl AuthenticatorConfig {
             Self::AppId(config) => {
                 AppIdAuthenticator::build(config, name, context).map(Authenticator::AppId)
             }
+            Self::Mtls(config) => {
+                MtlsAuthenticator::build(config, name, context).map(Authenticator::Mtls)
+            }
+            Self::JwtSvid(config) => {
+                let built = config.build(name, context)?;
+                Some(Authenticator::JwtSvid(Box::new(built)))
+            }
         }
     }
 
@@ -202,8 +232,8 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn verifies_tokens(&self) -> bool {
         match self {
-            Self::Jwt(_) | Self::Introspection(_) => true,
-            Self::ApiKey(_) | Self::AppId(_) => false,
+            Self::Jwt(_) | Self::Introspection(_) | Self::JwtSvid(_) => true,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => false,
         }
     }
 
@@ -213,7 +243,8 @@ impl AuthenticatorConfig {
         match self {
             Self::Jwt(config) => Some(&config.binding),
             Self::Introspection(config) => Some(&config.binding),
-            Self::ApiKey(_) | Self::AppId(_) => None,
+            Self::JwtSvid(config) => Some(&config.binding),
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) => None,
         }
     }
 
@@ -223,8 +254,10 @@ impl AuthenticatorConfig {
         let places = match self {
             Self::Jwt(config) => config.places(),
             Self::Introspection(config) => config.places(),
+            Self::JwtSvid(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
             Self::AppId(config) => [&config.id[..], &config.key[..]].concat(),
+            Self::Mtls(_) => Vec::new(),
         };
         let parsed = places.iter().filter_map(|place| place.parse().ok());
         let headers = parsed.filter_map(|place| match place {
@@ -241,7 +274,9 @@ impl AuthenticatorConfig {
         let source = match self {
             Self::Jwt(config) => config.subscriptions,
             Self::Introspection(config) => config.subscriptions,
-            Self::ApiKey(_) | Self::AppId(_) => SubscriptionsConfig::Catalog,
+            Self::ApiKey(_) | Self::AppId(_) | Self::Mtls(_) | Self::JwtSvid(_) => {
+                SubscriptionsConfig::Catalog
+            }
         };
         match source {
             SubscriptionsConfig::Token | SubscriptionsConfig::TokenThenCatalog => true,
@@ -254,7 +289,7 @@ impl AuthenticatorConfig {
     #[must_use]
     pub fn key_places(&self) -> Vec<String> {
         let places = match self {
-            Self::Jwt(_) => Vec::new(),
+            Self::Jwt(_) | Self::Mtls(_) | Self::JwtSvid(_) => Vec::new(),
             // it asks about whatever is no JSON Web Token of another issuer
             Self::Introspection(config) => config.places(),
             Self::ApiKey(config) => config.credentials.clone(),
@@ -267,7 +302,11 @@ impl AuthenticatorConfig {
     fn as_jwt(&self) -> Option<&JwtConfig> {
         match self {
             Self::Jwt(config) => Some(config),
-            Self::Introspection(_) | Self::ApiKey(_) | Self::AppId(_) => None,
+            Self::Introspection(_)
+            | Self::ApiKey(_)
+            | Self::AppId(_)
+            | Self::Mtls(_)
+            | Self::JwtSvid(_) => None,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::authentication::principal::{
     ClientIdentity, Identity, Method, Principal, SubscriptionSource,
 };
 use crate::authentication::proof::ProofRules;
-use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
+use crate::authentication::unverified::{TokenTypes, UnverifiedHeader, UnverifiedToken};
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
 use crate::authentication::{Challenge, Outcome, presented};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
@@ -59,7 +59,7 @@ enum Keys {
 
 /// Why a token of this issuer does not hold. No text here has a value of the token.
 #[derive(Debug, thiserror::Error)]
-enum JwtError {
+pub(super) enum JwtError {
     #[error("the token is refused: {0}")]
     Header(&'static str),
     #[error("the token's algorithm `{name}` is not allowed for this issuer or key", name = .0.name())]
@@ -198,21 +198,7 @@ impl JwtAuthenticator {
             Keys::Fixed(keys) => Arc::clone(keys),
             Keys::Fetched(source) => source.keys(header.unverified_key_id).await?,
         };
-        let key =
-            keys.find(header.unverified_key_id, algorithm)
-                .map_err(|no_key| match no_key {
-                    NoKey::Unknown => JwtError::KeyUnknown,
-                    NoKey::NotNamed => JwtError::KeyNotNamed,
-                    NoKey::OtherAlgorithm => JwtError::Algorithm(algorithm),
-                })?;
-        let now = Instant::now();
-        if !failures.is_left(source, now) {
-            return Err(JwtError::TooManyFailures);
-        }
-        if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
-            failures.take(source, now);
-            return Err(JwtError::Signature);
-        }
+        holds(token, &header, &keys, (source, failures))?;
         Ok(keys)
     }
 
@@ -256,6 +242,33 @@ impl JwtAuthenticator {
             subscriptions: self.subscriptions,
         }
     }
+}
+
+/// Whether the signature of `token` holds by one of `keys`; one that does not is counted against what
+/// `source` has left of `failures`. That its algorithm is allowed has been found before.
+pub(super) fn holds(
+    token: &UnverifiedToken<'_>,
+    header: &UnverifiedHeader<'_>,
+    keys: &KeySet,
+    (source, failures): (PeerAddress, &FailureBudget),
+) -> Result<(), JwtError> {
+    let algorithm = header.unverified_algorithm;
+    let key = keys
+        .find(header.unverified_key_id, algorithm)
+        .map_err(|no_key| match no_key {
+            NoKey::Unknown => JwtError::KeyUnknown,
+            NoKey::NotNamed => JwtError::KeyNotNamed,
+            NoKey::OtherAlgorithm => JwtError::Algorithm(algorithm),
+        })?;
+    let now = Instant::now();
+    if !failures.is_left(source, now) {
+        return Err(JwtError::TooManyFailures);
+    }
+    if !key.verifies(token.signing_input.as_bytes(), &token.signature) {
+        failures.take(source, now);
+        return Err(JwtError::Signature);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for JwtAuthenticator {

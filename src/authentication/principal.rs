@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::authentication::proof::Confirmation;
 use crate::catalog::model::ApplicationIndex;
+use crate::spiffe::SpiffeId;
 
 /// The caller, as authentication leaves it to authorization.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Identity {
     pub claimed_application: Option<ClaimedApplication>,
     /// What it is bound to, where it is.
     pub confirmation: Option<Box<Confirmation>>,
+    /// The workload that it names, where it is one's.
+    pub workload: Option<SpiffeId>,
     /// All claims; `Null` where the credential has none.
     pub claims: Value,
 }
@@ -81,6 +84,10 @@ pub enum Method {
     ApiKey,
     /// An app id, with a key where it has one.
     AppId,
+    /// The certificate of the connection.
+    Mtls,
+    /// A JWT-SVID.
+    JwtSvid,
     /// Nobody in particular, by an authenticator that says so.
     Anonymous,
 }
@@ -94,6 +101,8 @@ impl Method {
             Self::Introspection => "introspection",
             Self::ApiKey => "apiKey",
             Self::AppId => "appId",
+            Self::Mtls => "mtls",
+            Self::JwtSvid => "jwtSvid",
             Self::Anonymous => "anonymous",
         }
     }
@@ -131,6 +140,7 @@ static NO_IDENTITY: Identity = Identity {
     subscribed_apis: None,
     claimed_application: None,
     confirmation: None,
+    workload: None,
     claims: Value::Null,
 };
 
@@ -172,6 +182,12 @@ impl<'s> Principal<'s> {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         self.identity.as_deref().unwrap_or(&NO_IDENTITY)
+    }
+
+    /// The workload that its credential names, where it is one's.
+    #[must_use]
+    pub fn workload(&self) -> Option<&SpiffeId> {
+        self.identity.as_ref()?.workload.as_ref()
     }
 
     /// Where its subscriptions are looked up.

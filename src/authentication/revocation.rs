@@ -29,6 +29,7 @@ use crate::authentication::revocation::index::{Flags, Index};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::secret::{KeyedDigest, sha256};
+use crate::spiffe::SpiffeId;
 use crate::usage::CallerRecord;
 
 /// Which part of all entries those of one issuer's logout tokens may be.
@@ -469,8 +470,8 @@ fn refused(kind: Kind, principal: &Principal<'_>) -> Denial {
     Denial::new(Reason::TokenRevoked, detail).with_caller(&CallerRecord {
         authenticator: Some(principal.authenticator()),
         subject: principal.identity().subject.as_deref(),
-        application: None,
-        plan: None,
+        source: principal.workload().map(SpiffeId::as_str),
+        ..CallerRecord::default()
     })
 }
 

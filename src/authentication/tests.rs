@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::authentication::algorithm::Algorithm;
-use crate::catalog::Contents;
 use crate::catalog::model::{
     Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Origin, PreflightRule,
     SubscriptionRule, UnmatchedOperation, UpstreamRules,
 };
+use crate::catalog::{Catalog, Contents};
 use crate::routing::{ListenerRules, NoHttpRule, Routed, Unmatched, route};
 use crate::snapshot::{Configured, Revision, Snapshot};
 
@@ -93,6 +93,7 @@ fn snapshot(section: &str, names: &[&str]) -> Snapshot {
         operations: Vec::new(),
         unmatched_operation: UnmatchedOperation::Allow,
         preflight: PreflightRule::Deny,
+        from: None,
         limits: Vec::new(),
         upstream: UpstreamRules::default(),
         origin: Origin {

@@ -19,6 +19,8 @@ const MAX_HEADER_BYTES: usize = 2 * 1024;
 const DEFAULT_TYPES: [&str; 2] = ["jwt", "at+jwt"];
 /// The `typ` that a logout token may have.
 const LOGOUT_TYPES: [&str; 2] = ["jwt", "logout+jwt"];
+/// The `typ` that a JWT-SVID may have (JWT-SVID section 2.3).
+const SVID_TYPES: [&str; 2] = ["jwt", "jose"];
 
 /// A token in compact form, decoded and not verified.
 pub(super) struct UnverifiedToken<'t> {
@@ -44,6 +46,8 @@ pub(super) enum TokenTypes {
     Default,
     /// Absent, `JWT` or `logout+jwt`.
     Logout,
+    /// Absent, `JWT` or `JOSE`.
+    Svid,
     /// One of these, in lower case and without `application/`.
     Listed(Vec<Box<str>>),
 }
@@ -139,8 +143,9 @@ impl TokenTypes {
 
     fn allow(&self, typ: Option<&str>) -> bool {
         match (self, typ) {
-            (Self::Default | Self::Logout, None) => true,
+            (Self::Default | Self::Logout | Self::Svid, None) => true,
             (Self::Logout, Some(typ)) => LOGOUT_TYPES.contains(&typ),
+            (Self::Svid, Some(typ)) => SVID_TYPES.contains(&typ),
             (Self::Default, Some(typ)) => DEFAULT_TYPES.contains(&typ),
             (Self::Listed(_), None) => false,
             (Self::Listed(types), Some(typ)) => types.iter().any(|listed| **listed == *typ),

@@ -12,9 +12,10 @@ mod credential;
 mod forms;
 mod limit;
 mod overlap;
-mod path;
+pub(crate) mod path;
 mod plan;
 mod report;
+mod source;
 mod subscription;
 mod upstream;
 
@@ -35,6 +36,7 @@ use crate::catalog::source::document::{
 use crate::catalog::{Catalog, Contents};
 use crate::header::HeaderName;
 use crate::problem::Problem;
+use crate::spiffe::config::Mesh;
 use crate::upstream::provider::Abilities;
 
 /// Reads a base path, as that of an Api.
@@ -62,6 +64,8 @@ pub struct Known {
     pub directions: Vec<Direction>,
     /// The header of the answer that carries the decision id.
     pub decision_header: Option<HeaderName>,
+    /// Whose identities count.
+    pub mesh: Mesh,
 }
 
 /// A catalog, and what is dangerous in it.
@@ -173,7 +177,7 @@ fn build_with(
         .collect();
     overlap::check(&documents.apis, &apis, known, &mut report);
     let mut subscriptions = Subscriptions::new(&documents.apis, &api_ids, &plan_ids);
-    let mut applications = applications(&documents, &mut subscriptions, &mut report);
+    let mut applications = applications(&documents, &known.mesh, &mut subscriptions, &mut report);
     subscription::add_documents(
         &documents.subscriptions,
         &application_ids,
@@ -209,13 +213,14 @@ fn plans(documents: &Documents<'_>, report: &mut Report) -> Vec<Option<Plan>> {
 
 fn applications<'a>(
     documents: &Documents<'a>,
+    mesh: &Mesh,
     subscriptions: &mut Subscriptions<'a, '_>,
     report: &mut Report,
 ) -> Vec<Option<Application>> {
     let mut credentials = Credentials::default();
     let mut applications = Vec::with_capacity(documents.applications.len());
     for (at, (site, document)) in documents.applications.iter().enumerate() {
-        let mut application = application::build(*site, document, &mut credentials, report);
+        let mut application = application::build(*site, document, (&mut credentials, mesh), report);
         let plan = document.spec.plan.as_deref().and_then(|plan| {
             let named = (&*document.metadata.namespace, plan);
             let path = || "spec.plan".to_owned();

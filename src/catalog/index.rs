@@ -19,6 +19,7 @@ pub struct Index {
     api_keys: HashMap<KeyedDigest, KeyOwner>,
     app_ids: HashMap<Arc<str>, ApplicationIndex>,
     clients: HashMap<Arc<str>, HashMap<Arc<str>, ApplicationIndex>>,
+    workloads: HashMap<Arc<str>, ApplicationIndex>,
 }
 
 /// Whose API key it is, and until when.
@@ -48,6 +49,7 @@ impl Index {
             api_keys: HashMap::new(),
             app_ids: HashMap::new(),
             clients: HashMap::new(),
+            workloads: HashMap::new(),
         };
         for (at, application) in (0..).zip(applications) {
             index.add(ApplicationIndex(at), application);
@@ -73,6 +75,9 @@ impl Index {
         for client in &application.clients {
             let clients = self.clients.entry(Arc::clone(&client.issuer)).or_default();
             clients.insert(Arc::clone(&client.client_id), at);
+        }
+        for workload in &application.workloads {
+            self.workloads.insert(Arc::clone(workload.as_arc()), at);
         }
     }
 
@@ -104,6 +109,12 @@ impl Index {
     #[must_use]
     pub fn app_id(&self, app_id: &str) -> Option<ApplicationIndex> {
         self.app_ids.get(app_id).copied()
+    }
+
+    /// The application of the workload with this SPIFFE ID, under the first name of its trust domain.
+    #[must_use]
+    pub fn workload(&self, id: &str) -> Option<ApplicationIndex> {
+        self.workloads.get(id).copied()
     }
 
     /// The application of this client of this issuer.

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authentication::api_key::KeyDigest;
+use crate::authorization::source::SourceRule;
 use crate::catalog::model::limit::Limit;
 use crate::check::request::Host;
 use crate::header::HeaderName;
-use crate::spiffe::SpiffeIdPattern;
+use crate::spiffe::{SpiffeId, SpiffeIdPattern};
 use crate::upstream::provider::Target;
 use crate::upstream::template::HeaderTemplate;
 
@@ -145,6 +146,8 @@ pub struct Api {
     pub unmatched_operation: UnmatchedOperation,
     /// What becomes of a CORS preflight request.
     pub preflight: PreflightRule,
+    /// The workloads that it is for; none: every workload, and who is none.
+    pub from: Option<SourceRule>,
     /// Limits that protect it from everybody together.
     pub limits: Vec<Limit>,
     /// What the upstream and the client see.
@@ -164,6 +167,8 @@ pub struct Operation {
     pub scopes: ScopeRule,
     /// Replaces the Api's authenticators.
     pub authenticators: Option<Vec<Arc<str>>>,
+    /// The workloads that it is for, of those that the Api is for.
+    pub from: Option<SourceRule>,
     /// What it is called where it is counted: its methods and template.
     pub id: Arc<str>,
     /// What a request takes of limits that name no metric.
@@ -401,6 +406,8 @@ pub struct Application {
     pub app_id: Option<Arc<str>>,
     /// The keys that go with its app id; empty means that the app id is enough.
     pub app_keys: Vec<KeyDigest>,
+    /// The workloads that act for it, each under the first name of its trust domain.
+    pub workloads: Vec<SpiffeId>,
     /// Its subscriptions, by Api.
     pub subscriptions: BTreeMap<ApiIndex, Subscription>,
     /// Where it was declared.

@@ -252,6 +252,13 @@ pub enum Reason {
     TokenInactive,
     /// The token is bound to a key or certificate, and what the caller shows beside it does not hold.
     ProofInvalid,
+    /// The caller's certificate names a workload of a trust domain that is not taken, or what is said
+    /// about it in two places differs.
+    CertificateUntrusted,
+    /// No verified certificate names the workload that calls, and one must.
+    SourceUnauthenticated,
+    /// The workload that calls is none that the Api or operation is for.
+    SourceNotAllowed,
     /// The verified caller belongs to no application of the catalog.
     ApplicationUnknown,
     /// The application is suspended.
@@ -325,7 +332,7 @@ pub enum GrpcCode {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::RequestMalformed,
         Self::PeerNotAllowed,
         Self::ApiNotFound,
@@ -341,6 +348,9 @@ impl Reason {
         Self::TokenRevoked,
         Self::TokenInactive,
         Self::ProofInvalid,
+        Self::CertificateUntrusted,
+        Self::SourceUnauthenticated,
+        Self::SourceNotAllowed,
         Self::ApplicationUnknown,
         Self::ApplicationSuspended,
         Self::SubscriptionMissing,
@@ -391,6 +401,17 @@ impl Reason {
             Self::TokenRevoked => unauthenticated("token_revoked"),
             Self::TokenInactive => unauthenticated("token_inactive"),
             Self::ProofInvalid => unauthenticated("proof_invalid"),
+            Self::CertificateUntrusted => Row {
+                challenge_error: None,
+                title: "The client certificate is not accepted",
+                ..unauthenticated("certificate_untrusted")
+            },
+            Self::SourceUnauthenticated => Row {
+                challenge_error: None,
+                title: "A client certificate is needed",
+                ..unauthenticated("source_unauthenticated")
+            },
+            Self::SourceNotAllowed => access_denied("source_not_allowed"),
             Self::ApplicationUnknown => access_denied("application_unknown"),
             Self::ApplicationSuspended => access_denied("application_suspended"),
             Self::SubscriptionMissing => not_subscribed("subscription_missing"),

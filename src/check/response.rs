@@ -49,6 +49,10 @@ impl ApiAnswers {
                 challenges.push(challenge);
             }
         }
+        if challenges.is_empty() {
+            // what else is asked for may be a workload's certificate (RFC 9110 section 15.5.2)
+            challenges.push(Challenge::ClientCertificate);
+        }
         let realm = api
             .title
             .chars()
@@ -220,7 +224,9 @@ impl Challenge {
         match (self, about_proof) {
             (Self::Bearer, false) | (Self::Dpop(_), false) => row.challenge_error,
             (Self::Dpop(_), true) => Some("invalid_dpop_proof"),
-            (Self::Bearer, true) | (Self::Basic | Self::ApiKey, _) => None,
+            (Self::Bearer, true) | (Self::Basic | Self::ApiKey | Self::ClientCertificate, _) => {
+                None
+            }
         }
     }
 
@@ -230,6 +236,7 @@ impl Challenge {
             Self::Dpop(_) => "DPoP",
             Self::Basic => "Basic",
             Self::ApiKey => "ApiKey",
+            Self::ClientCertificate => "ClientCertificate",
         }
     }
 }

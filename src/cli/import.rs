@@ -7,18 +7,16 @@ mod document;
 mod fiware;
 mod header_filter;
 mod input;
+mod openapi;
 mod report;
+mod wso2;
 
-use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use crate::cli::import::document::Imported;
 use crate::cli::import::report::Report;
-use crate::cli::print;
 
 /// Make a configuration and a catalog of what another gateway was configured with.
 #[derive(Debug, Args)]
@@ -54,6 +52,11 @@ enum From {
         #[command(flatten)]
         target: Target,
     },
+    /// A description of an API, OpenAPI 3.0 or 3.1 or Swagger 2.0: an Api of the catalog.
+    Openapi(openapi::OpenapiArgs),
+    /// WSO2's Mixer adapter for Istio: HTTPAPISpec, HTTPAPISpecBinding, handler, rule, the Secret with
+    /// server.pem or that file itself.
+    Wso2(wso2::Wso2Args),
 }
 
 /// Where the documents go.
@@ -67,14 +70,14 @@ struct Target {
 
 pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let mut report = Report::default();
-    let (imported, target) = match &args.from {
+    let (made, summary, target) = match &args.from {
         From::Fiware {
             file,
             credentials,
             target,
         } => {
             let imported = fiware::import(file, credentials.as_deref(), &mut report)?;
-            (imported, target)
+            (imported.made()?, imported.summary(), target)
         }
         From::HeaderFilter {
             file,
@@ -87,34 +90,21 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
                 hosts: host,
             };
             let imported = header_filter::import(file, &asked, &mut report)?;
-            (imported, target)
+            (imported.made()?, imported.summary(), target)
+        }
+        From::Openapi(args) => {
+            let (made, summary) = openapi::import(args, &mut report)?;
+            (made, summary, &args.target)
+        }
+        From::Wso2(args) => {
+            let (made, summary) = wso2::import(args, &mut report)?;
+            (made, summary, &args.target)
         }
     };
-    match &target.write {
-        Some(folder) => write(folder, &imported)?,
-        None => print(&imported.text()?)?,
-    }
+    made.give(target.write.as_deref())?;
     // standard output may be a pipe; what is to do is for people
     std::io::stderr()
         .lock()
-        .write_all(report.text(&imported).as_bytes())?;
-    Ok(())
-}
-
-fn write(folder: &Path, imported: &Imported) -> anyhow::Result<()> {
-    let catalog = folder.join("catalog");
-    fs::create_dir_all(&catalog).with_context(|| format!("cannot make `{}`", catalog.display()))?;
-    let files = [
-        (folder.join("portcullis.yaml"), imported.configuration()?),
-        (catalog.join(imported.file), imported.catalog()?),
-    ];
-    for (path, _) in &files {
-        anyhow::ensure!(!path.exists(), "`{}` is there already", path.display());
-    }
-    for (path, text) in files {
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-    }
+        .write_all(report.text(&summary).as_bytes())?;
     Ok(())
 }

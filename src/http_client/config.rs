@@ -11,6 +11,7 @@ use crate::config::findings::Findings;
 use crate::config::reader::Reader;
 use crate::config::value::{ByteSize, HumanDuration, SecretSource};
 use crate::secret::Secret;
+use crate::workload_api::SvidReceiver;
 
 const DEFAULT_TIMEOUT: HumanDuration = HumanDuration(Duration::from_secs(5));
 const DEFAULT_MAX_ANSWER: ByteSize = ByteSize(64 * 1024);
@@ -126,6 +127,17 @@ impl HttpConfig {
     /// The client. What is wrong is told below where we are.
     #[must_use]
     pub fn build(&self, reader: &mut Reader, findings: &mut Findings) -> Option<HttpClient> {
+        self.build_with(reader, findings, None)
+    }
+
+    /// The same, which shows `svid` instead of a certificate in a file.
+    #[must_use]
+    pub fn build_with(
+        &self,
+        reader: &mut Reader,
+        findings: &mut Findings,
+        svid: Option<SvidReceiver>,
+    ) -> Option<HttpClient> {
         let mut load = |path: &str, source: &Option<SecretSource>, findings: &mut Findings| {
             let Some(source) = source else {
                 return Some(None);
@@ -149,6 +161,7 @@ impl HttpConfig {
             timeout: self.timeout.0,
             roots: roots.map(|roots| roots.expose().clone()),
             identity,
+            svid,
             proxy: self.proxy.clone(),
         };
         HttpClient::with(&reach)

@@ -120,6 +120,8 @@ impl LogoutState {
             | Authenticator::Introspection(_)
             | Authenticator::ApiKey(_)
             | Authenticator::AppId(_)
+            | Authenticator::Mtls(_)
+            | Authenticator::JwtSvid(_)
             | Authenticator::Anonymous => None,
         });
         let jwt = own

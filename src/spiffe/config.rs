@@ -66,6 +66,37 @@ pub struct Mesh {
     pub trusted_proxies: Vec<SpiffeIdPattern>,
 }
 
+impl Mesh {
+    /// `id` by the first name of its trust domain, where that has others: what is said of a workload
+    /// by one of them holds for it by all.
+    #[must_use]
+    pub fn canonical(&self, id: SpiffeId) -> SpiffeId {
+        match &self.trust_domain {
+            Some(own)
+                if own != id.trust_domain() && self.aliases.are_same(own, id.trust_domain()) =>
+            {
+                id.in_trust_domain(own)
+            }
+            Some(_) | None => id,
+        }
+    }
+
+    /// Whether `name` is the mesh's own trust domain by any of its names, or one that it is
+    /// federated with.
+    #[must_use]
+    pub fn takes(&self, name: &TrustDomain) -> bool {
+        let own = self.trust_domain.as_ref();
+        own.is_some_and(|own| self.aliases.are_same(own, name)) || self.federated.contains(name)
+    }
+
+    /// Whether `id` is of a proxy whose callers count in its place.
+    #[must_use]
+    pub fn trusts_proxy(&self, id: &SpiffeId) -> bool {
+        let mut proxies = self.trusted_proxies.iter();
+        proxies.any(|proxy| proxy.matches(id, &self.aliases))
+    }
+}
+
 impl SpiffeConfig {
     /// Finds what is wrong.
     pub fn check(&self, findings: &mut Findings) {

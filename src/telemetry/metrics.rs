@@ -25,9 +25,10 @@ use crate::catalog::model::limit::Limit;
 use crate::task::Tasks;
 use crate::telemetry::metrics::declaration::Declare;
 use crate::telemetry::metrics::labels::{
-    BuildLabels, CheckLabels, DecisionLabels, FetchLabels, HandshakeLabels, IssuerLabels,
-    KindLabels, LimitLabels, ListenerLabels, OutcomeLabels, ProviderLabels, RedisLabels,
-    RedisRequestLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels, TaskLabels,
+    BuildLabels, CheckLabels, DecisionLabels, ErrorLabels, FetchLabels, HandshakeLabels,
+    IssuerLabels, KindLabels, LimitLabels, ListenerLabels, OutcomeLabels, ProviderLabels,
+    RedisLabels, RedisRequestLabels, RefusalLabels, ReloadLabels, RevisionLabels, SourceLabels,
+    TaskLabels,
 };
 use crate::telemetry::metrics::workload::WorkloadMetrics;
 use crate::telemetry::process::ProcessReading;
@@ -69,6 +70,7 @@ struct Inner {
     revocation_age: Family<SourceLabels, FloatGauge>,
     provider_tokens: Family<OutcomeLabels, ShardedCounter>,
     provider_fetches: Family<FetchLabels, Counter>,
+    provider_errors: Family<ErrorLabels, Counter>,
     provider_paused: Family<ProviderLabels, Gauge>,
     provider_cache_tokens: Gauge,
     provider_cache_bytes: Gauge,
@@ -316,6 +318,15 @@ impl Metrics {
             .get_or_create_owned(&OutcomeLabels { provider, outcome })
     }
 
+    /// Counts an error that a token endpoint answered with.
+    pub fn provider_refused(&self, provider: &Arc<str>, error: &'static str) {
+        let provider = Arc::clone(provider);
+        self.inner
+            .provider_errors
+            .get_or_create(&ErrorLabels { provider, error })
+            .inc();
+    }
+
     /// Counts a request for a token.
     pub fn provider_fetched(&self, provider: &Arc<str>, result: &'static str) {
         let provider = Arc::clone(provider);
@@ -467,6 +478,7 @@ impl Inner {
             revocation_age: declare.metric(declaration::REVOCATION_AGE, Family::default()),
             provider_tokens: declare.metric(declaration::PROVIDER_TOKENS, Family::default()),
             provider_fetches: declare.metric(declaration::PROVIDER_FETCHES, Family::default()),
+            provider_errors: declare.metric(declaration::PROVIDER_ERRORS, Family::default()),
             provider_paused: declare.metric(declaration::PROVIDER_PAUSED, Family::default()),
             provider_cache_tokens: declare
                 .metric(declaration::PROVIDER_CACHE_TOKENS, Gauge::default()),

@@ -22,6 +22,7 @@ pub(crate) mod oauth;
 pub mod service;
 pub mod signed;
 pub mod token_urls;
+pub mod workloads;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -295,10 +296,12 @@ impl Provider {
     #[must_use]
     pub fn is_per_caller(&self) -> bool {
         match &self.kind {
-            Kind::Exchange(_) | Kind::Signed(_) => true,
+            Kind::Signed(_) => true,
+            Kind::Exchange(exchange) => exchange.is_per_caller(),
+            Kind::ClientCredentials(kind) => kind.is_per_caller(),
             Kind::AuthProvider(provider) => provider.is_per_caller(),
             Kind::HeaderService(service) => service.is_per_caller(),
-            Kind::ClientCredentials(_) | Kind::Ishare(_) | Kind::Fixed(_) => false,
+            Kind::Ishare(_) | Kind::Fixed(_) => false,
         }
     }
 
@@ -328,11 +331,12 @@ impl Provider {
         target: &Target,
     ) -> Result<Option<Cow<'r, str>>, &'static str> {
         match &self.kind {
-            Kind::Exchange(_) => exchange::subject_token(route, request, permit).map(Some),
+            Kind::Exchange(exchange) => exchange.caller(route, request, permit),
+            Kind::ClientCredentials(kind) => kind.caller(request, permit),
             Kind::AuthProvider(provider) => Ok(provider.forwarded(request)),
             Kind::HeaderService(service) => service.address_for(route, permit),
             Kind::Signed(signed) => signed.claims(route, permit, target).map(Some),
-            Kind::ClientCredentials(_) | Kind::Ishare(_) | Kind::Fixed(_) => Ok(None),
+            Kind::Ishare(_) | Kind::Fixed(_) => Ok(None),
         }
     }
 

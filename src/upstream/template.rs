@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::authentication::principal::ClaimedApplication;
+use crate::authentication::principal::{ClaimedApplication, Identity};
 use crate::authorization::Permit;
 use crate::authorization::subscription::KnownApplication;
 use crate::catalog::model::Application;
@@ -35,6 +35,9 @@ enum Variable {
     PrincipalMethod,
     PrincipalAuthenticator,
     PrincipalScopes,
+    PrincipalTrustDomain,
+    PrincipalNamespace,
+    PrincipalServiceAccount,
     Claim(Vec<Box<str>>),
     ApplicationId,
     ApplicationName,
@@ -50,13 +53,19 @@ enum Variable {
 }
 
 /// Every name that a template can use, beside `claims.…`.
-const NAMES: [(&str, Variable); 17] = [
+const NAMES: [(&str, Variable); 20] = [
     ("principal.subject", Variable::PrincipalSubject),
     ("principal.issuer", Variable::PrincipalIssuer),
     ("principal.clientId", Variable::PrincipalClientId),
     ("principal.method", Variable::PrincipalMethod),
     ("principal.authenticator", Variable::PrincipalAuthenticator),
     ("principal.scopes", Variable::PrincipalScopes),
+    ("principal.trustDomain", Variable::PrincipalTrustDomain),
+    ("principal.namespace", Variable::PrincipalNamespace),
+    (
+        "principal.serviceAccount",
+        Variable::PrincipalServiceAccount,
+    ),
     ("application.id", Variable::ApplicationId),
     ("application.name", Variable::ApplicationName),
     ("application.owner", Variable::ApplicationOwner),
@@ -211,6 +220,12 @@ impl Variable {
                 write_scopes(&identity.scopes, text);
                 None
             }
+            Self::PrincipalTrustDomain => {
+                let workload = identity.workload.as_ref();
+                workload.map(|workload| workload.trust_domain().as_str())
+            }
+            Self::PrincipalNamespace => service_account(identity).map(|(namespace, _)| namespace),
+            Self::PrincipalServiceAccount => service_account(identity).map(|(_, account)| account),
             Self::Claim(path) => return write_claim(&identity.claims, path, text),
             Self::ApplicationId => application(
                 permit,
@@ -238,6 +253,11 @@ impl Variable {
         text.push_str(value.unwrap_or_default());
         Ok(())
     }
+}
+
+/// The namespace and service account of the workload that calls.
+fn service_account(identity: &Identity) -> Option<(&str, &str)> {
+    identity.workload.as_ref()?.service_account()
 }
 
 fn write_scopes(scopes: &[Box<str>], text: &mut String) {

@@ -190,6 +190,7 @@ fn write_line(out: &mut Vec<u8>, time: Timestamp, record: &Record<Box<str>>) {
         ("operation", record.operation.as_deref()),
         ("application.id", caller.application.as_deref()),
         ("principal.subject", caller.subject.as_deref()),
+        ("source.spiffe_id", caller.source.as_deref()),
         ("principal.authenticator", caller.authenticator.as_deref()),
         ("plan", caller.plan.as_deref()),
         ("limit", record.limit.as_ref().map(|limit| &*limit.id)),

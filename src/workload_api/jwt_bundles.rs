@@ -1,6 +1,5 @@
 //! The stream of the keys that sign JWT-SVIDs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,16 +67,16 @@ fn read(set: &JwtBundleSet) -> Result<JwtBundles, String> {
     if set.len() > MAX_BUNDLES {
         return Err(format!("it has more than {MAX_BUNDLES} trust domains"));
     }
-    let mut bundles = BTreeMap::new();
+    let mut bundles = Vec::new();
     for (name, bundle) in set.iter() {
         let name = TrustDomain::parse(name.as_str()).map_err(|error| error.to_string())?;
         let keys = keys(bundle).map_err(|why| format!("the bundle of `{name}`: {why}"))?;
         for skipped in keys.skipped() {
             tracing::warn!(trust_domain = %name, %skipped, "a key of a JWT bundle is not used");
         }
-        bundles.insert(name, keys);
+        bundles.push((name, keys));
     }
-    Ok(JwtBundles(bundles))
+    Ok(bundles.into_iter().collect())
 }
 
 /// The keys of one trust domain. Those for something else than JWT-SVIDs are left out

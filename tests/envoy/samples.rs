@@ -17,14 +17,14 @@ use crate::support::redis::RedisServer;
 use crate::support::signing::Algorithm;
 use crate::support::upstream::Upstream;
 
-fn deploy(path: &str) -> PathBuf {
+pub(crate) fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("deploy")
         .join(path)
 }
 
 /// `deploy/envoy/envoy.yaml` as it is, but for the addresses.
-fn hardened_envoy(authz: SocketAddr, upstream: SocketAddr) -> Envoy {
+pub(crate) fn hardened_envoy(authz: SocketAddr, upstream: SocketAddr) -> Envoy {
     let mut configuration =
         fs::read_to_string(deploy("envoy/envoy.yaml")).expect("a readable file");
     for (from, to) in [
@@ -52,7 +52,7 @@ fn hardened_envoy(authz: SocketAddr, upstream: SocketAddr) -> Envoy {
 }
 
 /// A sample as it is, with free ports.
-fn sample(name: &str, listeners: &[&str]) -> PortcullisBuilder {
+pub(crate) fn sample(name: &str, listeners: &[&str]) -> PortcullisBuilder {
     let sample = deploy("samples").join(name);
     let folder = TempDir::new().expect("a temporary folder");
     let copy = |file: &Path| {

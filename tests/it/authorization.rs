@@ -3,4 +3,5 @@
 mod block;
 mod quota;
 mod scope;
+mod source;
 mod subscription;

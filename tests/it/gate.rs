@@ -113,11 +113,15 @@ pub(crate) fn refused<'a>(response: &'a CheckResponse, reason: &str) -> &'a Deni
         | "key_unknown"
         | "token_inactive"
         | "proof_invalid"
+        | "certificate_untrusted"
+        | "source_unauthenticated"
         | "token_not_yet_valid"
         | "token_revoked" => (401, "unauthenticated"),
-        "application_unknown" | "application_suspended" | "blocked" | "peer_not_allowed" => {
-            (403, "access_denied")
-        }
+        "application_unknown"
+        | "application_suspended"
+        | "blocked"
+        | "peer_not_allowed"
+        | "source_not_allowed" => (403, "access_denied"),
         "subscription_missing" | "subscription_inactive" => (403, "not_subscribed"),
         "quota_exceeded" | "rate_limited" => (429, "quota_exceeded"),
         "scope_insufficient" => (403, "insufficient_scope"),

@@ -5,13 +5,13 @@ use std::process::{Command, Output};
 
 use crate::support::authority::Authority;
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
     folder.join(name)
 }
 
 /// Runs the command in the folder of the test data, where files have their own names alone.
-fn import(arguments: &[&str]) -> Output {
+pub(crate) fn import(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .arg("import")
         .args(arguments)
@@ -20,13 +20,13 @@ fn import(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// Asserts that the import gives what stands in `name.expected.yaml` and `name.report.txt`.
 #[track_caller]
-fn assert_golden(name: &str, arguments: &[&str]) {
+pub(crate) fn assert_golden(name: &str, arguments: &[&str]) {
     let output = import(arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     for (kind, told) in [

@@ -107,6 +107,16 @@ impl Authority {
     /// The TLS settings of a server; with `ask_clients` it demands a certificate of this
     /// authority.
     pub(crate) fn server(&self, shown: Shown, ask_clients: bool) -> Arc<ServerConfig> {
+        let clients = ask_clients.then(|| self.root.der().clone());
+        self.server_for(shown, clients)
+    }
+
+    /// The same, which demands a certificate of the authority whose root `clients` is.
+    pub(crate) fn server_for(
+        &self,
+        shown: Shown,
+        clients: Option<CertificateDer<'static>>,
+    ) -> Arc<ServerConfig> {
         let mut params = match shown {
             Shown::Good | Shown::Expired => server_params(&["localhost", "127.0.0.1", "*.test"]),
             Shown::OfAnotherHost => server_params(&["elsewhere.test"]),
@@ -120,9 +130,9 @@ impl Authority {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3");
-        let builder = if ask_clients {
+        let builder = if let Some(clients) = clients {
             let mut roots = RootCertStore::empty();
-            roots.add(self.root.der().clone()).expect("a root");
+            roots.add(clients).expect("a root");
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.expect("a verifier"))

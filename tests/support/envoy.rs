@@ -42,6 +42,15 @@ pub(crate) struct EnvoyBuilder {
     context_extensions: Value,
     timeout: Duration,
     paths: PathHandling,
+    mutual_tls: Option<MutualTls>,
+}
+
+/// The certificate of Envoy's listener, and whose client certificates it demands; all in PEM.
+#[derive(Debug)]
+pub(crate) struct MutualTls {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) client_authority: String,
 }
 
 /// A running Envoy; dropping it stops it.
@@ -67,7 +76,14 @@ impl EnvoyBuilder {
             context_extensions: json!({}),
             timeout: Duration::from_secs(2),
             paths: PathHandling::Normalized,
+            mutual_tls: None,
         }
+    }
+
+    /// Demands certificates of clients, and says about them what a sidecar of Istio says.
+    pub(crate) fn mutual_tls(mut self, mutual_tls: MutualTls) -> Self {
+        self.mutual_tls = Some(mutual_tls);
+        self
     }
 
     /// Adds a second server; both have their health checked, and a check that one of them did not
@@ -135,12 +151,36 @@ impl EnvoyBuilder {
                 "listeners": [{
                     "name": "downstream",
                     "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))),
-                    "filter_chains": [{ "filters": [{
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": self.connection_manager(access_log),
-                    }] }],
+                    "filter_chains": [self.filter_chain(access_log)],
                 }],
                 "clusters": [self.authz_cluster(), upstream_cluster(self.upstream)],
+            },
+        })
+    }
+
+    fn filter_chain(&self, access_log: &Path) -> Value {
+        let mut manager = self.connection_manager(access_log);
+        let Some(tls) = &self.mutual_tls else {
+            return json!({ "filters": [connection_manager_filter(&manager)] });
+        };
+        manager["forward_client_cert_details"] = json!("APPEND_FORWARD");
+        manager["set_current_client_cert_details"] =
+            json!({ "subject": true, "uri": true, "dns": true });
+        let text = |text: &str| json!({ "inline_string": text });
+        json!({
+            "filters": [connection_manager_filter(&manager)],
+            "transport_socket": {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "require_client_certificate": true,
+                    "common_tls_context": {
+                        "tls_certificates": [{
+                            "certificate_chain": text(&tls.certificate), "private_key": text(&tls.key),
+                        }],
+                        "validation_context": { "trusted_ca": text(&tls.client_authority) },
+                    },
+                },
             },
         })
     }
@@ -430,6 +470,10 @@ pub(crate) fn binary_of(version: &str) -> PathBuf {
             "Envoy {version} is not installed; this installs it: make envoy ENVOY_VERSION={version}"
         )
     })
+}
+
+fn connection_manager_filter(manager: &Value) -> Value {
+    json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager })
 }
 
 fn assert_running(process: &mut Process, folder: &Path) {

@@ -163,8 +163,8 @@ pub(crate) fn request_bytes(
 
 /// A connection that a client keeps open for one request after the other.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S = TcpStream> {
+    stream: S,
     /// What was read beyond the last response.
     buffer: Vec<u8>,
 }
@@ -179,6 +179,16 @@ impl Connection {
             stream,
             buffer: Vec::new(),
         })
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// One over a stream that is there.
+    pub(crate) fn over(stream: S) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     /// Sends `bytes` as they are and reads one response, skipping interim ones.

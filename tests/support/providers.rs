@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::authority::{Authority, Shown};
 use super::background::Background;
@@ -81,6 +83,14 @@ impl Providers {
     /// Starts it with TLS; clients must show a certificate of `authority` (RFC 8705).
     pub(crate) fn start_mutual_tls(authority: &Authority) -> Self {
         Self::start_tls_with(TlsAcceptor::from(authority.server(Shown::Good, true)))
+    }
+
+    /// Starts it with TLS; clients must show an SVID of this trust domain's root (PEM), and are known
+    /// by its SPIFFE ID and serial number, with a space between them.
+    pub(crate) fn start_for_svids(authority: &Authority, root: &str) -> Self {
+        let root = CertificateDer::from_pem_slice(root.as_bytes()).expect("a certificate");
+        let settings = authority.server_for(Shown::Good, Some(root));
+        Self::start_tls_with(TlsAcceptor::from(settings))
     }
 
     fn start_tls_with(acceptor: TlsAcceptor) -> Self {
@@ -373,6 +383,17 @@ impl State {
 
 fn common_name(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let name = certificate.subject().iter_common_name().next()?;
-    name.as_str().ok().map(str::to_owned)
+    if let Some(name) = certificate.subject().iter_common_name().next() {
+        return name.as_str().ok().map(str::to_owned);
+    }
+    let names = certificate.subject_alternative_name().ok()??;
+    let uri = names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
+    Some(format!("{} {}", uri?, certificate.raw_serial_as_string()))
 }

@@ -27,6 +27,7 @@ fn catalog(keys: Vec<(KeyDigest, Option<i64>)>) -> Catalog {
         app_id: None,
         app_keys: Vec::new(),
         plan: None,
+        workloads: Vec::new(),
         subscriptions: BTreeMap::new(),
         origin: Origin {
             source: "s".into(),

@@ -19,6 +19,7 @@ fn application(app_id: &str, keys: &[&str]) -> Application {
         app_id: Some(app_id.into()),
         app_keys: keys.iter().map(|key| KeyDigest::of_key(key)).collect(),
         plan: None,
+        workloads: Vec::new(),
         subscriptions: BTreeMap::new(),
         origin: Origin {
             source: "s".into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AudienceRule, ClaimPath, ClaimRules};
+use super::{AudienceRule, ClaimPath, ClaimRules, IssuerRule};
 use crate::authentication::jwt::config::{AudienceConfig, ClaimsConfig, SubscriptionsConfig};
 use crate::config::findings::Findings;
 use crate::config::value::{ByteSize, HumanDuration};
@@ -98,7 +98,7 @@ impl RulesConfig<'_> {
         let application = token_counts || claims.application.is_some();
         ClaimRules {
             issuer: self.issuer.into(),
-            issuer_may_be_absent: false,
+            issuer_rule: IssuerRule::Named,
             audience: match (self.audiences, self.audience) {
                 (Some(audiences), _) => {
                     AudienceRule::AnyOf(audiences.iter().map(|one| one.as_str().into()).collect())

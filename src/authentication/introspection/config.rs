@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::places::SourcePlaces;
 use super::server::{Keeping, Server};
 use super::{Asked, IntrospectionAuthenticator};
-use crate::authentication::claims::ClaimRules;
 use crate::authentication::claims::rules::{DEFAULT_MAX_TOKEN, RulesConfig, check_max_token};
+use crate::authentication::claims::{ClaimRules, IssuerRule};
 use crate::authentication::config::{
     BuildContext, CredentialPlaceConfig, build_places, check_places,
 };
@@ -21,7 +21,7 @@ use crate::config::findings::Findings;
 use crate::config::value::{ByteSize, HumanDuration};
 use crate::fetch::Fetches;
 use crate::http_client::config::HttpConfig;
-use crate::upstream::provider::config::ProviderContext;
+use crate::upstream::provider::config::{Ours, ProviderContext};
 use crate::upstream::provider::oauth::EndpointConfig;
 use crate::upstream::provider::oauth::client::ClientConfig;
 
@@ -150,11 +150,15 @@ impl IntrospectionConfig {
             findings: context.findings,
             services: &lasting.providers,
             parties: &lasting.parties,
+            ours: Ours {
+                workload_api: lasting.workload_api.as_ref(),
+                aliases: None,
+            },
         })?;
         // as a request that was cut is sent once more
         let flight = self.http.timeout.0.saturating_mul(2) + Duration::from_secs(1);
         let rules = ClaimRules {
-            issuer_may_be_absent: true,
+            issuer_rule: IssuerRule::NamedOrAbsent,
             ..self.rules().build()
         };
         let keeping = Keeping {

@@ -46,6 +46,12 @@ impl KeySources {
         Self::new(None)
     }
 
+    /// Whether nothing is ever fetched.
+    #[must_use]
+    pub fn are_offline(&self) -> bool {
+        self.0.network.is_none()
+    }
+
     fn new(network: Option<Network>) -> Self {
         Self(Arc::new(Inner {
             network,

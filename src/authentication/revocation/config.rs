@@ -68,7 +68,9 @@ pub fn is_open_ended(authenticators: &AuthenticatorConfigs) -> bool {
         AuthenticatorConfig::Introspection(_) => true,
         AuthenticatorConfig::Jwt(_)
         | AuthenticatorConfig::ApiKey(_)
-        | AuthenticatorConfig::AppId(_) => false,
+        | AuthenticatorConfig::AppId(_)
+        | AuthenticatorConfig::Mtls(_)
+        | AuthenticatorConfig::JwtSvid(_) => false,
     })
 }
 
@@ -160,8 +162,9 @@ impl RevocationConfig {
         findings: &mut Findings,
     ) {
         for (name, config) in authenticators {
-            let jwt = match config {
-                AuthenticatorConfig::Jwt(jwt) => jwt,
+            let max_lifetime = match config {
+                AuthenticatorConfig::Jwt(jwt) => jwt.max_lifetime,
+                AuthenticatorConfig::JwtSvid(svid) => svid.max_lifetime,
                 AuthenticatorConfig::Introspection(_) => {
                     let message = format!(
                         "tokens of authenticator `{name}` that live longer are good again after this time, where a revocation of more than one token does not say `until`: have its server bound how long they live"
@@ -169,15 +172,22 @@ impl RevocationConfig {
                     findings.warn("keep", message);
                     continue;
                 }
+                AuthenticatorConfig::Mtls(_) => {
+                    let message = format!(
+                        "workloads of authenticator `{name}` are good again after this time, where their revocation does not say `until`"
+                    );
+                    findings.warn("keep", message);
+                    continue;
+                }
                 AuthenticatorConfig::ApiKey(_) | AuthenticatorConfig::AppId(_) => continue,
             };
-            if jwt.max_lifetime.is_none() {
+            if max_lifetime.is_none() {
                 let message = format!(
                     "tokens of authenticator `{name}` that live longer are good again after this time, where a revocation does not say `until`: set its `maxLifetime`"
                 );
                 findings.warn("keep", message);
             }
-            if jwt.max_lifetime.is_some_and(|most| most.0 > self.keep.0) {
+            if max_lifetime.is_some_and(|most| most.0 > self.keep.0) {
                 findings.wrong(
                     "keep",
                     format!("is shorter than `maxLifetime` of authenticator `{name}`: tokens would be good again before they end"),

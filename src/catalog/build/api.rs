@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::authentication::ANONYMOUS;
+use crate::authorization::source::SourceRule;
 use crate::catalog::build::limit::{self, Holder, limits};
 use crate::catalog::build::report::{Report, Site};
-use crate::catalog::build::{Known, origin, path, upstream};
+use crate::catalog::build::{Known, origin, path, source, upstream};
 use crate::catalog::model::limit::{Limit, LimitKey, OnExceed};
 use crate::catalog::model::{
     Api, ApiId, BasePath, Direction, Enforcement, HostPattern, Operation, PreflightRule, ScopeRule,
@@ -16,7 +17,9 @@ use crate::catalog::source::choice::{
     DirectionDocument, EnforcementDocument, PreflightDocument, SubscriptionRuleDocument,
     UnmatchedOperationDocument,
 };
-use crate::catalog::source::document::{ApiDocument, ApiSpec, OperationDocument, ScopesDocument};
+use crate::catalog::source::document::{
+    ApiDocument, ApiSpec, OperationDocument, ScopesDocument, SourceDocument,
+};
 use crate::check::peer::config::{check_patterns, patterns};
 use crate::config::findings::Findings;
 use crate::header::is_token_byte;
@@ -68,6 +71,7 @@ fn read(
     let id = ApiId::new(&document.metadata.namespace, &document.metadata.name);
     let operations = operations(&id, spec, known, findings);
     let limits = own_limits(&id, spec, findings);
+    let from = from(spec.from.as_ref(), &id, known, findings);
     let direction = direction(spec, known, findings);
     check_patterns("peers", &spec.peers, findings);
     let upstream = upstream::read(spec, base_path.as_ref(), known, findings);
@@ -100,10 +104,27 @@ fn read(
             PreflightDocument::Deny => PreflightRule::Deny,
             PreflightDocument::Pass => PreflightRule::Pass,
         },
+        from,
         limits,
         upstream,
         origin: origin(site),
     })
+}
+
+/// The workloads that an Api or operation of it is for.
+fn from(
+    document: Option<&SourceDocument>,
+    api: &ApiId,
+    known: &Known,
+    findings: &mut Findings,
+) -> Option<SourceRule> {
+    let document = document?;
+    Some(source::read(
+        document,
+        api.namespace(),
+        &known.mesh,
+        findings,
+    ))
 }
 
 fn warn_of_nobody(spec: &ApiSpec, findings: &mut Findings) {
@@ -266,11 +287,12 @@ fn warn_of_variants(spec: &ApiSpec, findings: &mut Findings) {
     for (at, operation) in spec.operations.iter().enumerate() {
         let has_rules = operation.scopes.is_some()
             || operation.authenticators.is_some()
+            || operation.from.is_some()
             || operation.cost.is_some()
             || !operation.metrics.is_empty()
             || !operation.limits.is_empty();
         if has_rules {
-            findings.warn(&format!("operations[{at}]"), "another method, a slash at the end or other case of this path matches no operation and, by `unmatchedOperation: allow`, is judged by the api's own rules only, without this operation's `scopes`, `authenticators`, `cost`, `metrics` and `limits`");
+            findings.warn(&format!("operations[{at}]"), "another method, a slash at the end or other case of this path matches no operation and, by `unmatchedOperation: allow`, is judged by the api's own rules only, without this operation's `scopes`, `authenticators`, `from`, `cost`, `metrics` and `limits`");
         }
     }
 }
@@ -292,6 +314,7 @@ fn operation(
         .authenticators
         .as_ref()
         .map(|names| authenticators("authenticators", names, known, findings));
+    let from = from(document.from.as_ref(), api, known, findings);
     let cost = document.cost.unwrap_or(1);
     limit::check_amount("cost", cost, findings);
     let path = path?;
@@ -310,6 +333,7 @@ fn operation(
         methods,
         scopes,
         authenticators,
+        from,
         path,
     })
 }

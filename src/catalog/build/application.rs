@@ -9,6 +9,8 @@ use crate::catalog::model::{ApiKey, Application, ApplicationId, ApplicationState
 use crate::catalog::source::choice::ApplicationStateDocument;
 use crate::catalog::source::document::{ApplicationDocument, ApplicationSpec};
 use crate::config::findings::Findings;
+use crate::spiffe::SpiffeId;
+use crate::spiffe::config::Mesh;
 
 /// The credentials of every application.
 #[derive(Debug, Default)]
@@ -16,23 +18,29 @@ pub(super) struct Credentials<'a> {
     api_keys: Unique<'a, KeyDigest>,
     app_ids: Unique<'a, Arc<str>>,
     clients: Unique<'a, Client>,
+    workloads: Unique<'a, SpiffeId>,
 }
 
 /// The application of `document`, without its subscriptions; reports what is wrong with it.
 pub(super) fn build<'a>(
     site: Site<'a>,
     document: &ApplicationDocument,
-    credentials: &mut Credentials<'a>,
+    (credentials, mesh): (&mut Credentials<'a>, &Mesh),
     report: &mut Report,
 ) -> Option<Application> {
     let mut findings = Findings::new();
-    let application = findings.within("spec", |findings| read(site, document, findings));
+    let application = findings.within("spec", |findings| read(site, document, mesh, findings));
     report.add(site, &findings);
     credentials.claim(site, &application, report);
     (findings.count() == 0).then_some(application)
 }
 
-fn read(site: Site<'_>, document: &ApplicationDocument, findings: &mut Findings) -> Application {
+fn read(
+    site: Site<'_>,
+    document: &ApplicationDocument,
+    mesh: &Mesh,
+    findings: &mut Findings,
+) -> Application {
     let spec = &document.spec;
     if spec.app_id.is_none() && !spec.app_keys.is_empty() {
         findings.wrong("appKeys", "app keys go with an `appId`");
@@ -51,6 +59,7 @@ fn read(site: Site<'_>, document: &ApplicationDocument, findings: &mut Findings)
         api_keys: api_keys(spec, findings),
         app_id: spec.app_id.as_deref().map(Into::into),
         app_keys: app_keys(spec, findings),
+        workloads: workloads(spec, mesh, findings),
         plan: None,
         subscriptions: std::collections::BTreeMap::new(),
         origin: origin(site),
@@ -70,6 +79,25 @@ fn clients(spec: &ApplicationSpec, findings: &mut Findings) -> Vec<Client> {
         client_id: client.client_id.as_str().into(),
     });
     clients.collect()
+}
+
+/// Each under the first name of its trust domain, by which it is looked up.
+fn workloads(spec: &ApplicationSpec, mesh: &Mesh, findings: &mut Findings) -> Vec<SpiffeId> {
+    let mut workloads = Vec::with_capacity(spec.workloads.len());
+    for (at, text) in spec.workloads.iter().enumerate() {
+        let path = format!("workloads[{at}]");
+        match SpiffeId::parse(text) {
+            Ok(id) if id.path().is_empty() => {
+                findings.wrong(
+                    &path,
+                    format!("`{text}` is a trust domain, and no workload"),
+                );
+            }
+            Ok(id) => workloads.push(mesh.canonical(id)),
+            Err(error) => findings.wrong(&path, format!("`{text}`: {error}")),
+        }
+    }
+    workloads
 }
 
 fn api_keys(spec: &ApplicationSpec, findings: &mut Findings) -> Vec<ApiKey> {
@@ -127,6 +155,11 @@ impl<'a> Credentials<'a> {
             let spot = spot("spec.clients", Some(at), "");
             self.clients
                 .claim(client.clone(), spot, "this client of this issuer", report);
+        }
+        for (at, workload) in application.workloads.iter().enumerate() {
+            let spot = spot("spec.workloads", Some(at), "");
+            self.workloads
+                .claim(workload.clone(), spot, "this workload", report);
         }
     }
 }

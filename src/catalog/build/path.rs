@@ -4,7 +4,7 @@ use crate::catalog::model::{BasePath, PathTemplate, TemplateSegment};
 use crate::check::request::NormalPath;
 
 /// Reads a base path.
-pub(super) fn base_path(text: &str) -> Result<BasePath, String> {
+pub(crate) fn base_path(text: &str) -> Result<BasePath, String> {
     if text == "/" {
         return Ok(BasePath("".into()));
     }
@@ -18,7 +18,7 @@ pub(super) fn base_path(text: &str) -> Result<BasePath, String> {
 }
 
 /// Reads the path template of an operation.
-pub(super) fn template(text: &str) -> Result<PathTemplate, String> {
+pub(crate) fn template(text: &str) -> Result<PathTemplate, String> {
     let Some(below) = text.strip_prefix('/') else {
         return Err("it must begin with a slash".to_owned());
     };

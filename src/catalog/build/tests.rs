@@ -20,6 +20,7 @@ fn known() -> Known {
         token_authenticators: BTreeSet::from(["partners".into(), "portal".into()]),
         providers: BTreeMap::new(),
         decision_header: Some(header("x-decision-id")),
+        mesh: Mesh::default(),
     }
 }
 
@@ -157,7 +158,7 @@ spec:
 
 #[test]
 fn what_is_later_work_is_an_unknown_field() {
-    for field in ["from: {}", "registry: { name: a }", "errorFormat: wso2"] {
+    for field in ["sources: {}", "registry: { name: a }", "errorFormat: wso2"] {
         let text = api("x", &spec(field));
         let problem = SourceFiles::of_text("f", &text)
             .parse(&"f".into())

@@ -217,6 +217,7 @@ fn router_api(at: usize) -> Api {
         operations: Vec::new(),
         unmatched_operation: UnmatchedOperation::Allow,
         preflight: PreflightRule::Deny,
+        from: None,
         limits: Vec::new(),
         upstream: UpstreamRules::default(),
         origin: Origin {

@@ -229,6 +229,10 @@ pub struct ApiSpec {
     /// What becomes of a CORS preflight request.
     #[serde(default)]
     pub preflight: PreflightDocument,
+    /// The workloads that it is for, by the certificates of their connections; every workload where
+    /// it is left out.
+    #[serde(default)]
+    pub from: Option<SourceDocument>,
     /// Limits that protect it from everybody together; their key is `api` where it is left out.
     #[serde(default)]
     pub limits: Vec<LimitDocument>,
@@ -252,6 +256,9 @@ pub struct OperationDocument {
     /// Replaces the Api's list.
     #[serde(default)]
     pub authenticators: Option<Vec<String>>,
+    /// The workloads that it is for, of those that the Api's own `from` allows.
+    #[serde(default)]
+    pub from: Option<SourceDocument>,
     /// What a request takes of every limit that names no metric: 1 where it is left out, 0 for nothing.
     #[serde(default)]
     pub cost: Option<u64>,
@@ -262,6 +269,34 @@ pub struct OperationDocument {
     /// Limits of its own; their key is `operation` where it is left out.
     #[serde(default)]
     pub limits: Vec<LimitDocument>,
+}
+
+/// Workloads, as the source of Istio's `AuthorizationPolicy` names them. Every field that is there must
+/// hold, by one of its values; `not…` excludes. A `*` stands at the begin or end of a value, or alone.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SourceDocument {
+    /// SPIFFE IDs, with or without `spiffe://`: `cluster.local/ns/shop/sa/checkout`; `*` is everybody
+    /// whose certificate was verified.
+    pub principals: Option<Vec<String>>,
+    /// SPIFFE IDs that it is not for.
+    pub not_principals: Option<Vec<String>>,
+    /// Namespaces of workloads.
+    pub namespaces: Option<Vec<String>>,
+    /// Namespaces that it is not for.
+    pub not_namespaces: Option<Vec<String>>,
+    /// Service accounts of workloads: `account` of the document's own namespace, or
+    /// `namespace/account`; without a `*`.
+    pub service_accounts: Option<Vec<String>>,
+    /// Service accounts that it is not for.
+    pub not_service_accounts: Option<Vec<String>>,
+    /// Trust domains of workloads.
+    pub trust_domains: Option<Vec<String>>,
+    /// Trust domains that it is not for.
+    pub not_trust_domains: Option<Vec<String>>,
+    /// `true`: the certificate of the connection names the workload, and no token in its place.
+    /// `false`, where all else is `not…`: who shows no certificate may call too, as in Istio.
+    pub require_mtls: Option<bool>,
 }
 
 /// The scopes that an operation needs: one of the two lists.
@@ -401,6 +436,9 @@ pub struct ApplicationSpec {
     /// The keys that go with its app id; without any the app id is enough.
     #[serde(default)]
     pub app_keys: Vec<AppKeyDocument>,
+    /// The workloads that act for it, by their exact SPIFFE IDs: `spiffe://cluster.local/ns/shop/sa/checkout`.
+    #[serde(default)]
+    pub workloads: Vec<String>,
     /// Its subscriptions.
     #[serde(default)]
     pub subscriptions: Vec<ApplicationSubscription>,

@@ -6,11 +6,16 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use crate::catalog::source::document::API_VERSION;
 use crate::catalog::source::store::hosts_without_root;
+use crate::cli::import::report::counted;
+use crate::cli::made::Made;
+use crate::cli::name::slug;
 
 /// A value of a document; the keys of a map stay in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
     Text(String),
+    /// A whole number, as it is written.
+    Number(u32),
     True,
     List(Vec<Node>),
     Map(Vec<(&'static str, Node)>),
@@ -119,13 +124,22 @@ impl Imported {
         Ok(documents.join("---\n"))
     }
 
-    /// Both, one after the other.
-    pub(super) fn text(&self) -> anyhow::Result<String> {
-        let (configuration, catalog) = (self.configuration()?, self.catalog()?);
-        Ok(format!(
-            "# portcullis.yaml\n{configuration}---\n# catalog/{}\n{catalog}",
-            self.file
-        ))
+    /// Both, as files.
+    pub(super) fn made(&self) -> anyhow::Result<Made> {
+        let mut made = Made::default();
+        made.add("portcullis.yaml", self.configuration()?);
+        made.add(format!("catalog/{}", self.file), self.catalog()?);
+        Ok(made)
+    }
+
+    /// How much was made.
+    pub(super) fn summary(&self) -> String {
+        let (providers, apis) = (self.providers.len(), self.apis.len());
+        format!(
+            "{}, {}",
+            counted(providers, "provider"),
+            counted(apis, "api")
+        )
     }
 }
 
@@ -174,24 +188,8 @@ fn name(place: &str, names: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// Lower-case letters, digits and hyphens of `text`.
-pub(super) fn slug(text: &str) -> String {
-    let mut slug = String::new();
-    for char in text.chars() {
-        if char.is_ascii_alphanumeric() {
-            slug.push(char.to_ascii_lowercase());
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    let slug: String = slug.chars().take(50).collect();
-    match slug.trim_end_matches('-') {
-        "" => "every-host".to_owned(),
-        slug => slug.to_owned(),
-    }
-}
-
-fn yaml(node: &Node) -> anyhow::Result<String> {
+/// The text of a document.
+pub(super) fn yaml(node: &Node) -> anyhow::Result<String> {
     let text = serde_saphyr::to_string(node)?;
     Ok(text.trim_end().to_owned() + "\n")
 }
@@ -200,6 +198,7 @@ impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
+            Self::Number(number) => serializer.serialize_u32(*number),
             Self::True => serializer.serialize_bool(true),
             Self::List(list) => serializer.collect_seq(list),
             Self::Map(keys) => {

@@ -1,7 +1,5 @@
 //! What an import says about itself: what is to do, what behaves otherwise, what was left out.
 
-use crate::cli::import::document::Imported;
-
 /// What people have to know of an import.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -27,12 +25,8 @@ impl Report {
     }
 
     /// Everything, for people.
-    pub(super) fn text(&self, imported: &Imported) -> String {
-        let mut text = format!(
-            "imported: {}, {}\n",
-            counted(imported.providers.len(), "provider"),
-            counted(imported.apis.len(), "api")
-        );
+    pub(super) fn text(&self, summary: &str) -> String {
+        let mut text = format!("imported: {summary}\n");
         for (kind, lines) in [
             ("left out", &self.left_out),
             ("note", &self.changed),
@@ -46,7 +40,8 @@ impl Report {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// A number of things.
+pub(super) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }

@@ -65,6 +65,8 @@ declarations! {
         "Needs of checks for a provider's token by how they were met: `hit`, `refreshed` (the first use of a token that was renewed ahead of its end), `waited`, `stale`, `absent` (the provider has nothing), `failed`";
     PROVIDER_FETCHES = "counter" "portcullis_provider_fetches_total" ["provider", "result"],
         "Requests for a token by how they ended: `given`, `absent`, `unavailable`, `refused`, `unusable`, `not_asked`";
+    PROVIDER_ERRORS = "counter" "portcullis_provider_oauth_errors_total" ["provider", "error"],
+        "Errors that token endpoints answered with, by their code: `invalid_request`, `invalid_client` (we are not registered there, or the clocks differ), `invalid_grant`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`, `access_denied`, `server_error`, `temporarily_unavailable`, or `other`";
     PROVIDER_PAUSED = "gauge" "portcullis_provider_paused" ["provider"],
         "1 while the provider is not asked, after failures in a row or as it asked for, else 0";
     PROVIDER_CACHE_TOKENS = "gauge" "portcullis_provider_cache_tokens" [],

@@ -39,6 +39,8 @@ label_sets! {
     OutcomeLabels { provider: Arc<str>, outcome: &'static str }
     /// Of a request for a token.
     FetchLabels { provider: Arc<str>, result: &'static str }
+    /// Of an error of a token endpoint.
+    ErrorLabels { provider: Arc<str>, error: &'static str }
     /// Of a provider.
     ProviderLabels { provider: Arc<str> }
     /// Of a limit that was exceeded.

@@ -62,6 +62,7 @@ fn filled() -> Metrics {
     metrics.set_key_sets([(&name, Some(Duration::from_secs(7)), 2)]);
     metrics.provider_tokens(&name, "hit").inc();
     metrics.provider_fetched(&name, "given");
+    metrics.provider_refused(&name, "invalid_client");
     metrics.set_providers([(&name, false)]);
     metrics.set_provider_cache(&TokenCache::new(1024));
     metrics.quota_exceeded(&limit(1, Window::Day), true);

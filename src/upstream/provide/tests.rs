@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::findings::Findings;
 use crate::config::reader::Reader;
-use crate::upstream::provider::config::{ProviderConfigs, ProviderContext, build_all};
+use crate::upstream::provider::config::{Ours, ProviderConfigs, ProviderContext, build_all};
 use crate::upstream::provider::ishare::Parties;
 use crate::upstream::provider::service::ProviderServices;
 
@@ -42,6 +42,7 @@ fn providers() -> Providers {
         findings: &mut findings,
         services: &ProviderServices::offline(Clock::system()),
         parties: &Parties::default(),
+        ours: Ours::default(),
     };
     build_all(&configs, &mut context).unwrap()
 }

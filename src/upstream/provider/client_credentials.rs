@@ -11,9 +11,12 @@ use super::answer::Given;
 use super::config::{ProviderContext, check_text};
 use super::life::CacheConfig;
 use super::oauth::client::ClientConfig;
-use super::oauth::{EndpointConfig, TokenEndpoint, Usual, push_target};
+use super::oauth::{EndpointConfig, TokenEndpoint, Usual};
+use super::workloads::{Per, WorkloadEntry, WorkloadEntryConfig, Workloads, push_target_of};
+use crate::authorization::Permit;
+use crate::check::request::DownstreamRequest;
 use crate::config::findings::Findings;
-use crate::fetch::FetchError;
+use crate::fetch::{FailureKind, FetchError};
 use crate::http_client::config::HttpConfig;
 
 /// Asks a token endpoint for tokens for ourselves.
@@ -33,6 +36,13 @@ pub struct ClientCredentialsConfig {
     /// Where the token is to be used (RFC 8707).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Whose its tokens are.
+    #[serde(default, skip_serializing_if = "Per::is_default")]
+    pub per: Per,
+    /// With `per: workload`, as whom tokens are asked for which callers, the first that matches;
+    /// others get none. Left out, all are asked for as the same client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<WorkloadEntryConfig>,
     /// Further fields of the form, for servers that ask for more.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
@@ -56,6 +66,7 @@ pub struct ClientCredentialsConfig {
 pub(super) struct ClientCredentials {
     endpoint: TokenEndpoint,
     usual: Usual,
+    workloads: Option<Workloads>,
 }
 
 impl ClientCredentialsConfig {
@@ -70,6 +81,13 @@ impl ClientCredentialsConfig {
 
     pub(super) fn check(&self, findings: &mut Findings) {
         self.endpoint().check(findings);
+        self.per.check(&self.workloads, &self.client, findings);
+        if self.required && self.per == Per::Workload {
+            findings.wrong(
+                "required",
+                "is not for `per: workload`: nobody calls at the start",
+            );
+        }
         check_text("scope", self.scope.as_deref(), findings);
         check_text("audience", self.audience.as_deref(), findings);
         check_text("resource", self.resource.as_deref(), findings);
@@ -77,6 +95,7 @@ impl ClientCredentialsConfig {
 
     pub(super) fn build(&self, context: &mut ProviderContext<'_>) -> Option<ClientCredentials> {
         Some(ClientCredentials {
+            workloads: self.per.build(&self.workloads, context),
             endpoint: self.endpoint().build(context)?,
             usual: Usual::of(&self.scope, &self.audience, &self.resource),
         })
@@ -84,9 +103,38 @@ impl ClientCredentialsConfig {
 }
 
 impl ClientCredentials {
+    /// What the answer depends on of the caller: its identity, or nothing.
+    pub(super) fn caller<'r>(
+        &self,
+        request: &'r DownstreamRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Cow<'r, str>>, &'static str> {
+        match &self.workloads {
+            None => Ok(None),
+            Some(workloads) => {
+                let id = workloads.caller(request, permit)?;
+                Ok(Some(Cow::Owned(id.to_string())))
+            }
+        }
+    }
+
+    /// Whether what it gives depends on who calls.
+    pub(super) fn is_per_caller(&self) -> bool {
+        self.workloads.is_some()
+    }
+
     pub(super) async fn fetch(&self, want: &Want) -> Result<Given, FetchError> {
+        let entry = match (&self.workloads, &want.caller) {
+            (None, _) => None,
+            (Some(workloads), Some(id)) => workloads.find(id.expose())?,
+            (Some(_), None) => {
+                let why = "the caller has no verified SPIFFE ID";
+                return Err(FetchError::new(FailureKind::NotAsked, why));
+            }
+        };
         let mut form = vec![("grant_type", Cow::Borrowed("client_credentials"))];
-        push_target(&mut form, &want.target, &self.usual);
-        self.endpoint.ask(form).await?.into_given(want)
+        push_target_of(&mut form, &want.target, &self.usual, entry);
+        let id = entry.and_then(WorkloadEntry::client_id);
+        self.endpoint.ask_as(id, form).await?.into_given(want)
     }
 }

@@ -23,6 +23,8 @@ use crate::config::reader::Reader;
 use crate::header::HeaderName;
 use crate::http_client::config::HttpConfig;
 use crate::secret::sha256;
+use crate::spiffe::Aliases;
+use crate::workload_api::WorkloadApi;
 
 /// The `providers` section, by name.
 pub type ProviderConfigs = BTreeMap<String, ProviderConfig>;
@@ -62,6 +64,35 @@ pub struct ProviderContext<'c> {
     pub services: &'c ProviderServices,
     /// The parties that the credentials API wrote.
     pub parties: &'c Parties,
+    /// Who we are in the mesh.
+    pub ours: Ours<'c>,
+}
+
+/// Who we are in the mesh, as providers need it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ours<'c> {
+    /// Who gives us our identity; none where it is not known where it answers.
+    pub workload_api: Option<&'c WorkloadApi>,
+    /// The names of the mesh's trust domain.
+    pub aliases: Option<&'c Aliases>,
+}
+
+impl<'c> Ours<'c> {
+    /// The Workload API for what stands at `path` and cannot do without; inner none where nothing is
+    /// fetched in this process.
+    pub(super) fn workload_api(
+        self,
+        path: &str,
+        services: &ProviderServices,
+        findings: &mut Findings,
+    ) -> Option<Option<&'c WorkloadApi>> {
+        if self.workload_api.is_none() && services.tasks().is_some() {
+            let why = "needs `spiffe.endpoint`, or the environment variable SPIFFE_ENDPOINT_SOCKET";
+            findings.wrong(path, why);
+            return None;
+        }
+        Some(self.workload_api)
+    }
 }
 
 /// Finds what is wrong with each provider, without reading anything else. Paths are relative to the
@@ -90,6 +121,7 @@ pub fn build_all(
                 findings,
                 services: context.services,
                 parties: context.parties,
+                ours: context.ours,
             };
             let provider = config.build(name, &mut context);
             if provider.is_none() && findings.count() == before {
@@ -146,7 +178,11 @@ impl ProviderConfig {
         };
         match self {
             Self::ClientCredentials(_) => token,
-            Self::TokenExchange(_) | Self::JwtBearer(_) => Abilities {
+            Self::TokenExchange(config) => Abilities {
+                needs_token: config.subject.is_none(),
+                ..token
+            },
+            Self::JwtBearer(_) => Abilities {
                 needs_token: true,
                 ..token
             },

@@ -12,16 +12,19 @@ use super::answer::Given;
 use super::config::{ProviderContext, check_text};
 use super::life::CacheConfig;
 use super::oauth::client::ClientConfig;
-use super::oauth::{EndpointConfig, TokenEndpoint, Usual, load_text, push_target};
+use super::oauth::own_token::{OwnToken, OwnTokenConfig};
+use super::oauth::{EndpointConfig, Form, TokenEndpoint, Usual};
+use super::workloads::{
+    Per, WorkloadEntry, WorkloadEntryConfig, Workloads, apart, both, push_target_of,
+};
 use crate::authentication::credential::{CredentialPlace, Found};
 use crate::authorization::Permit;
 use crate::check::request::DownstreamRequest;
 use crate::config::findings::Findings;
-use crate::config::value::SecretSource;
 use crate::fetch::{FailureKind, FetchError};
 use crate::http_client::config::HttpConfig;
 use crate::routing::Route;
-use crate::secret::{Secret, sha256};
+use crate::secret::sha256;
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -34,13 +37,17 @@ pub struct TokenExchangeConfig {
     pub token_url: String,
     /// Who we are for it.
     pub client: ClientConfig,
-    /// A token that says who acts for the caller, such as one that Kubernetes renews in a file.
+    /// Whose token is exchanged, instead of the caller's: ours, such as `svid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<SecretSource>,
+    pub subject: Option<OwnTokenConfig>,
+    /// A token that says who acts for the caller: `svid`, or one that Kubernetes renews in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<OwnTokenConfig>,
     /// The type of `actor`; left out, a JWT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor_type: Option<String>,
-    /// The type of the caller's token; left out, an access token.
+    /// The type of the token that is exchanged; left out, an access token where it is the caller's,
+    /// else a JWT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_type: Option<String>,
     /// The type of the token that is asked for; left out, it is the server's to choose.
@@ -55,6 +62,13 @@ pub struct TokenExchangeConfig {
     /// Where the token is to be used (RFC 8707).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Whose its tokens are.
+    #[serde(default, skip_serializing_if = "Per::is_default")]
+    pub per: Per,
+    /// With `per: workload`, as whom tokens are asked for which callers, the first that matches;
+    /// others get none. Left out, all are asked for as the same client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<WorkloadEntryConfig>,
     /// Further fields of the form, for servers that ask for more.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
@@ -106,6 +120,9 @@ pub(super) struct Exchange {
     endpoint: TokenEndpoint,
     usual: Usual,
     form: Grant,
+    /// Our token that is exchanged instead of the caller's.
+    subject: Option<OwnToken>,
+    workloads: Option<Workloads>,
 }
 
 /// How the caller's token is given.
@@ -114,7 +131,7 @@ enum Grant {
     TokenExchange {
         subject_type: Box<str>,
         requested_type: Option<Box<str>>,
-        actor: Option<(Secret<String>, Box<str>)>,
+        actor: Option<(OwnToken, Box<str>)>,
     },
     JwtBearer,
 }
@@ -141,6 +158,12 @@ impl TokenExchangeConfig {
         ] {
             check_text(path, text.as_deref(), findings);
         }
+        for (path, token) in [("subject", &self.subject), ("actor", &self.actor)] {
+            if let Some(token) = token {
+                token.check(path, findings);
+            }
+        }
+        self.per.check(&self.workloads, &self.client, findings);
         if self.actor_type.is_some() && self.actor.is_none() {
             findings.wrong("actorType", "is for `actor` alone");
         }
@@ -149,17 +172,24 @@ impl TokenExchangeConfig {
     pub(super) fn build(&self, context: &mut ProviderContext<'_>) -> Option<Exchange> {
         let actor = match &self.actor {
             Some(source) => {
-                let token = load_text("actor", source, context)?;
+                let token = source.build("actor", &self.token_url, context)?;
                 let kind = self.actor_type.as_deref().unwrap_or(JWT);
                 Some((token, kind.into()))
             }
             None => None,
         };
+        let subject = match &self.subject {
+            Some(source) => Some(source.build("subject", &self.token_url, context)?),
+            None => None,
+        };
+        let usual_type = if subject.is_some() { JWT } else { ACCESS_TOKEN };
         Some(Exchange {
+            workloads: self.per.build(&self.workloads, context),
+            subject,
             endpoint: self.endpoint().build(context)?,
             usual: Usual::of(&self.scope, &self.audience, &self.resource),
             form: Grant::TokenExchange {
-                subject_type: self.subject_type.as_deref().unwrap_or(ACCESS_TOKEN).into(),
+                subject_type: self.subject_type.as_deref().unwrap_or(usual_type).into(),
                 requested_type: self.requested_type.as_deref().map(Into::into),
                 actor,
             },
@@ -189,6 +219,8 @@ impl JwtBearerConfig {
             endpoint: self.endpoint().build(context)?,
             usual: Usual::of(&self.scope, &self.audience, &self.resource),
             form: Grant::JwtBearer,
+            subject: None,
+            workloads: None,
         })
     }
 }
@@ -207,50 +239,100 @@ impl Exchange {
             Grant::TokenExchange {
                 actor: Some((actor, _)),
                 ..
-            } => sha256(actor.expose().as_bytes()).to_vec(),
+            } => actor
+                .fixed()
+                .map_or_else(Vec::new, |actor| sha256(actor.expose().as_bytes()).to_vec()),
             Grant::TokenExchange { actor: None, .. } | Grant::JwtBearer => Vec::new(),
         }
     }
 
+    /// What the answer depends on of the caller: its token, its identity, or both.
+    pub(super) fn caller<'r>(
+        &self,
+        route: &Route<'r>,
+        request: &'r DownstreamRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Cow<'r, str>>, &'static str> {
+        let workload = match &self.workloads {
+            Some(workloads) => Some(workloads.caller(request, permit)?),
+            None => None,
+        };
+        let token = match &self.subject {
+            Some(_) => None,
+            None => Some(subject_token(route, request, permit)?),
+        };
+        Ok(match (workload, token) {
+            (None, token) => token,
+            (Some(id), token) => Some(Cow::Owned(both(&id, token.as_deref()))),
+        })
+    }
+
+    /// Whether what it gives depends on who calls.
+    pub(super) fn is_per_caller(&self) -> bool {
+        self.subject.is_none() || self.workloads.is_some()
+    }
+
     pub(super) async fn fetch(&self, want: &Want) -> Result<Given, FetchError> {
-        let subject = want.caller.as_ref().ok_or_else(|| {
+        let caller = want.caller.as_ref().map(|caller| caller.expose().as_str());
+        let (workload, token) = match &self.workloads {
+            Some(workloads) => {
+                let (id, token) = apart(caller.unwrap_or_default());
+                (workloads.find(id)?, token)
+            }
+            None => (None, caller),
+        };
+        let ours = match &self.subject {
+            Some(subject) => Some(subject.get().await?),
+            None => None,
+        };
+        let subject = ours.as_ref().map(|ours| ours.expose().as_str()).or(token);
+        let subject = subject.ok_or_else(|| {
             FetchError::new(FailureKind::NotAsked, "there is no token to exchange")
         })?;
-        let subject = Cow::Borrowed(subject.expose().as_str());
-        let mut form = match &self.form {
-            Grant::JwtBearer => vec![
-                (
-                    "grant_type",
-                    Cow::Borrowed("urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                ),
-                ("assertion", subject),
-            ],
+        let acting = match &self.form {
             Grant::TokenExchange {
-                subject_type,
-                requested_type,
-                actor,
-            } => {
-                // RFC 8693 section 2.1
-                let mut form = vec![
-                    (
-                        "grant_type",
-                        Cow::Borrowed("urn:ietf:params:oauth:grant-type:token-exchange"),
-                    ),
-                    ("subject_token", subject),
-                    ("subject_token_type", Cow::Borrowed(&**subject_type)),
-                ];
-                if let Some(requested) = requested_type {
-                    form.push(("requested_token_type", Cow::Borrowed(&**requested)));
-                }
-                if let Some((actor, kind)) = actor {
-                    form.push(("actor_token", Cow::Borrowed(actor.expose())));
-                    form.push(("actor_token_type", Cow::Borrowed(&**kind)));
-                }
-                form
-            }
+                actor: Some((actor, _)),
+                ..
+            } => Some(actor.get().await?),
+            Grant::TokenExchange { actor: None, .. } | Grant::JwtBearer => None,
         };
-        push_target(&mut form, &want.target, &self.usual);
-        self.endpoint.ask(form).await?.into_given(want)
+        let acting = acting.as_ref().map(|acting| acting.expose().as_str());
+        let mut form = self.form.form(subject, acting);
+        push_target_of(&mut form, &want.target, &self.usual, workload);
+        let id = workload.and_then(WorkloadEntry::client_id);
+        self.endpoint.ask_as(id, form).await?.into_given(want)
+    }
+}
+
+impl Grant {
+    fn form<'f>(&'f self, subject: &'f str, acting: Option<&'f str>) -> Form<'f> {
+        let subject = Cow::Borrowed(subject);
+        let Self::TokenExchange {
+            subject_type,
+            requested_type,
+            actor,
+        } = self
+        else {
+            let grant = Cow::Borrowed("urn:ietf:params:oauth:grant-type:jwt-bearer");
+            return vec![("grant_type", grant), ("assertion", subject)];
+        };
+        // RFC 8693 section 2.1
+        let mut form = vec![
+            (
+                "grant_type",
+                Cow::Borrowed("urn:ietf:params:oauth:grant-type:token-exchange"),
+            ),
+            ("subject_token", subject),
+            ("subject_token_type", Cow::Borrowed(&**subject_type)),
+        ];
+        if let Some(requested) = requested_type {
+            form.push(("requested_token_type", Cow::Borrowed(&**requested)));
+        }
+        if let (Some((_, kind)), Some(acting)) = (actor, acting) {
+            form.push(("actor_token", Cow::Borrowed(acting)));
+            form.push(("actor_token_type", Cow::Borrowed(&**kind)));
+        }
+        form
     }
 }
 

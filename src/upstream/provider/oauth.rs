@@ -2,6 +2,8 @@
 //! answer must be to be used.
 
 pub(crate) mod client;
+pub(crate) mod own_token;
+mod sign_in;
 pub(crate) mod token;
 
 use std::borrow::Cow;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use jsonwebtoken::Header;
 use serde_json::json;
@@ -32,7 +34,8 @@ use crate::http_client::config::HttpConfig;
 use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpRequest};
 use crate::secret::Secret;
 use crate::signing::SigningKey;
-use client::{Client, ClientConfig, SecretMethod};
+use crate::workload_api::SvidReceiver;
+use client::{AssertionType, Client, ClientConfig};
 use token::{Token, failure};
 
 /// How long a client assertion is valid.
@@ -52,6 +55,8 @@ pub(super) struct Server {
     http: HttpClient,
     max_answer: usize,
     clock: Clock,
+    /// Our X509-SVID, where it is our certificate.
+    shown: Option<SvidReceiver>,
 }
 
 /// The fields of a form. Values may be secret.
@@ -137,15 +142,21 @@ impl EndpointConfig<'_> {
     }
 
     pub(crate) fn build(&self, context: &mut ProviderContext<'_>) -> Option<TokenEndpoint> {
-        let server = Server::build(self.http, context);
+        let server = if self.client.shows_svid() {
+            Server::build_with_svid(self.http, context)
+        } else {
+            Server::build(self.http, context)
+        };
         let mut findings = std::mem::take(context.findings);
         let client = findings.within("client", |findings| {
-            self.client.build(&mut ProviderContext {
+            let mut context = ProviderContext {
                 reader: context.reader,
                 findings,
                 services: context.services,
                 parties: context.parties,
-            })
+                ours: context.ours,
+            };
+            self.client.build(self.token_url, &mut context)
         });
         *context.findings = findings;
         let parameters = self.parameters.iter();
@@ -161,71 +172,31 @@ impl EndpointConfig<'_> {
 }
 
 impl TokenEndpoint {
-    /// Asks for a token by `form`, to which our client's own fields are added.
-    pub(super) async fn ask(&self, form: Form<'_>) -> Result<Token, FetchError> {
-        let (headers, form) = self.sign_in(form)?;
+    /// Asks for a token by `form`, to which the fields are added that say who we are: the client `id`
+    /// where there is one, else that of the configuration.
+    pub(super) async fn ask_as(
+        &self,
+        id: Option<&str>,
+        form: Form<'_>,
+    ) -> Result<Token, FetchError> {
+        let (headers, form) = self.sign_in(id, form).await?;
         self.server.ask(&self.url, headers, &form).await
     }
 
     /// Posts `form`, to which our client's own fields are added, and gives the answer whatever its
     /// status: for what is no token (RFC 7662 section 2.1).
     pub(crate) async fn post(&self, form: Form<'_>) -> Result<HttpAnswer, FetchError> {
-        let (headers, form) = self.sign_in(form)?;
+        let (headers, form) = self.sign_in(None, form).await?;
         let request = form_request(&self.url, headers, &form);
         self.server.send_any(&request).await
-    }
-
-    /// Adds to `form` what says who we are; the headers say it where the form does not.
-    fn sign_in<'f>(&'f self, mut form: Form<'f>) -> Result<(HeaderMap, Form<'f>), FetchError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.parameters {
-            form.push((name, Cow::Borrowed(&**value)));
-        }
-        match &self.client {
-            Client::Secret {
-                id,
-                secret,
-                method: SecretMethod::Basic,
-            } => {
-                headers.insert(AUTHORIZATION, basic(id, secret.expose())?);
-            }
-            Client::Secret {
-                id,
-                secret,
-                method: SecretMethod::Post,
-            } => {
-                form.push(("client_id", Cow::Borrowed(id)));
-                form.push(("client_secret", Cow::Borrowed(secret.expose())));
-            }
-            Client::Key {
-                id,
-                key,
-                key_id,
-                audience,
-            } => {
-                let audience = audience.as_deref().unwrap_or(self.url.as_str());
-                let assertion = Assertion {
-                    client_id: id,
-                    audience,
-                    seconds: ASSERTION_SECONDS,
-                };
-                let now = self.server.clock.unix_seconds();
-                let signed = assertion.sign(key, now, |header| {
-                    header.kid = key_id.as_deref().map(str::to_owned);
-                })?;
-                push_assertion(&mut form, id, signed);
-            }
-            Client::Certificate { id } => form.push(("client_id", Cow::Borrowed(id))),
-        }
-        Ok((headers, form))
     }
 }
 
 /// Says by an assertion who we are (RFC 7523 section 2.2).
 pub(super) fn push_assertion<'a>(form: &mut Form<'a>, client_id: &'a str, assertion: String) {
-    const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     form.push(("client_id", Cow::Borrowed(client_id)));
-    form.push(("client_assertion_type", Cow::Borrowed(JWT_BEARER)));
+    let kind = AssertionType::JwtBearer.name();
+    form.push(("client_assertion_type", Cow::Borrowed(kind)));
     form.push(("client_assertion", Cow::Owned(assertion)));
 }
 
@@ -283,7 +254,37 @@ impl Server {
             http: client,
             max_answer: http.max_answer.0,
             clock: context.services.clock().clone(),
+            shown: None,
         })
+    }
+
+    /// The same, whom we show our X509-SVID.
+    fn build_with_svid(http: &HttpConfig, context: &mut ProviderContext<'_>) -> Option<Self> {
+        let path = "client.svid";
+        let api = context
+            .ours
+            .workload_api(path, context.services, context.findings)?;
+        // without one nothing is fetched
+        let shown = api.map_or_else(SvidReceiver::default, SvidReceiver::of);
+        let (reader, findings) = (&mut *context.reader, &mut *context.findings);
+        let client = findings.within("http", |findings| {
+            http.build_with(reader, findings, Some(shown.clone()))
+        })?;
+        Some(Self {
+            http: client,
+            max_answer: http.max_answer.0,
+            clock: context.services.clock().clone(),
+            shown: Some(shown),
+        })
+    }
+
+    /// Who we are by our X509-SVID, where it is shown.
+    fn shown_id(&self) -> Result<String, FetchError> {
+        let shown = self.shown.as_ref().and_then(SvidReceiver::current);
+        let shown = shown.ok_or_else(|| {
+            FetchError::new(FailureKind::NotAsked, "we have no X509-SVID to show")
+        })?;
+        Ok(shown.id.to_string())
     }
 
     /// The time of day.

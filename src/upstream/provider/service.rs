@@ -186,6 +186,12 @@ impl ProviderService {
         };
         if let Some(metrics) = &self.metrics {
             metrics.provider_fetched(&self.name, result);
+            if let Err(FetchError {
+                code: Some(code), ..
+            }) = landed
+            {
+                metrics.provider_refused(&self.name, code);
+            }
         }
         let mut last = self.last();
         match landed {

@@ -24,6 +24,7 @@ fn record(verdict: Verdict) -> Record<&'static str> {
         caller: CallerRecord {
             authenticator: Some("partners"),
             subject: Some("ann"),
+            source: Some("spiffe://td/ns/a/sa/b"),
             application: Some("default/shop"),
             plan: Some("default/gold"),
         },
@@ -94,6 +95,7 @@ async fn a_denial_is_one_line_with_what_is_known() {
             "reason": "scope_insufficient", "detail": "needs `orders.write`",
             "api.id": "default/orders", "operation": "/orders/{id}",
             "application.id": "default/shop", "principal.subject": "ann",
+            "source.spiffe_id": "spiffe://td/ns/a/sa/b",
             "principal.authenticator": "partners", "plan": "default/gold",
             "method": "POST", "host": "api.example", "path": "/orders/1\u{7f}\n", "http.id": "77",
             "listener": "inbound", "duration_ms": 1.234, "shadow": true,

@@ -63,7 +63,7 @@ spiffe://{{ .Values.trustDomain }}/ns/{{ .Release.Namespace }}/sa/{{ include "po
 {{- fail "redis.enabled: redis.url or redis.urlSecret.name is needed" -}}
 {{- end -}}
 {{- range list "catalog" "spiffe" "store" -}}
-{{- if hasKey $v.config . -}}
+{{- if and (hasKey $v.config .) (not (and (eq . "spiffe") (eq $v.mode "plain"))) -}}
 {{- fail (printf "config.%s: the chart writes this section; use its own values" .) -}}
 {{- end -}}
 {{- end -}}
@@ -139,7 +139,8 @@ spiffe://{{ .Values.trustDomain }}/ns/{{ .Release.Namespace }}/sa/{{ include "po
 {{/* The operator's file. */}}
 {{- define "portcullis.configuration" -}}
 {{- $v := .Values -}}
-{{- $listeners := dict "observe" (dict "type" "observe" "address" "0.0.0.0:9090") "admin" (dict "type" "admin" "address" "127.0.0.1:9002") -}}
+{{- $usual := dict "listeners" (dict "admin" (dict "type" "admin" "address" "127.0.0.1:9002")) -}}
+{{- $listeners := dict "observe" (dict "type" "observe" "address" "0.0.0.0:9090") -}}
 {{- $_ := set $listeners "inbound" (include "portcullis.listener" (list . $v.check 9001) | fromYaml) -}}
 {{- if $v.outbound.enabled -}}
   {{- $outbound := include "portcullis.listener" (list . $v.outbound 9003) | fromYaml -}}
@@ -171,7 +172,10 @@ spiffe://{{ .Values.trustDomain }}/ns/{{ .Release.Namespace }}/sa/{{ include "po
   {{- $store := dict "path" "/var/lib/portcullis/state.db" -}}
   {{- with $v.store.encryptionKeySecret.name }}{{ $_ := set $store "encryptionKey" (dict "env" "STORE_KEY") }}{{ end -}}
   {{- $_ := set $own "store" $store -}}
-  {{- $_ := set $own "catalog" (dict "sources" (append $source (dict "name" "store" "type" "store"))) -}}
+  {{- /* what FIWARE's management API writes */ -}}
+  {{- if dig "listeners" "admin" "fiware" "" $v.config -}}
+    {{- $_ := set $own "catalog" (dict "sources" (append $source (dict "name" "store" "type" "store"))) -}}
+  {{- end -}}
 {{- end -}}
-{{- toYaml (mustMergeOverwrite (deepCopy $v.config) $own) -}}
+{{- toYaml (mustMergeOverwrite $usual (deepCopy $v.config) $own) -}}
 {{- end -}}

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::cli::import::document::{ApiNode, Imported, Node, slug, text, texts};
+use crate::cli::import::document::{ApiNode, Imported, Node, text, texts};
 use crate::cli::import::fiware::{FILE, NAMESPACE, lenient, place, report_unknown};
 use crate::cli::import::input::{Input, type_name};
 use crate::cli::import::report::Report;
+use crate::cli::name::slug;
 use crate::problem::Problems;
 use crate::store::endpoint::is_client_id;
 

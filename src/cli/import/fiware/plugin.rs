@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::cli::import::document::{ApiNode, Imported, Node, slug, text};
+use crate::cli::import::document::{ApiNode, Imported, Node, text};
 use crate::cli::import::fiware::{FILE, NAMESPACE, lenient, place, report_unknown};
 use crate::cli::import::input::{Cluster, Input, Plugin, type_name};
 use crate::cli::import::report::Report;
+use crate::cli::name::slug;
 use crate::config::value::HumanDuration;
 use crate::problem::Problems;
 

@@ -43,6 +43,7 @@ pub(crate) fn failure(answer: &HttpAnswer, now: i64) -> FetchError {
         None => format!("the server answered with status {status}"),
     };
     let mut error = FetchError::new(kind, message);
+    error.code = code.map(known_code);
     error.retry_after = is_ours.then(|| retry_after(&answer.headers, now)).flatten();
     error
 }
@@ -52,6 +53,24 @@ fn error_code(answer: &Map<String, Value>) -> Option<&str> {
     let code = answer.get("error")?.as_str()?;
     let is_code = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     (code.len() <= 64 && code.bytes().all(is_code)).then_some(code)
+}
+
+/// The code as a metric tells it: of a closed set.
+fn known_code(code: &str) -> &'static str {
+    const KNOWN: [&str; 10] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "access_denied",
+        "server_error",
+        "temporarily_unavailable",
+    ];
+    let known = KNOWN.into_iter().find(|known| *known == code);
+    known.unwrap_or("other")
 }
 
 /// How long the server asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date.
@@ -76,10 +95,10 @@ impl Token {
             .map_err(|_| unusable("the answer is no JSON object that can be read in one way"))?;
         if object.contains_key("error") {
             let code = error_code(&object).unwrap_or("an error");
-            return Err(FetchError::new(
-                FailureKind::Refused,
-                format!("the server answered with {code}"),
-            ));
+            let why = format!("the server answered with {code}");
+            let mut error = FetchError::new(FailureKind::Refused, why);
+            error.code = Some(known_code(code));
+            return Err(error);
         }
         let Some(Value::String(token)) = object.get("access_token") else {
             return Err(unusable("the answer has no `access_token` that is a text"));
