@@ -11,7 +11,7 @@ export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis workload-api keycloak deploy-tools clean
-.PHONY: test-mesh test-spire freeze-istio beds mesh-bed kube-bed eg-bed envoys oldest-envoy
+.PHONY: test-mesh test-kube test-eg test-spire freeze-istio beds mesh-bed kube-bed eg-bed envoys oldest-envoy
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,9 +30,17 @@ test: envoy oldest-envoy redis workload-api deploy-tools .tools/bin/ghz ## Run e
 test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
 	$(CARGO) test --locked --test idp
 
-test-mesh: beds envoys ## Run the tests with real control planes: Istio's, Kubernetes', Envoy Gateway's
-	$(CARGO) test --locked --test mesh
+test-mesh: mesh-bed envoys ## Run the tests with Istio's control plane and its tools, on every supported Envoy
+	$(CARGO) test --locked --test mesh -- $(addprefix --skip ,$(OF_A_CLUSTER) envoy_gateway::)
 	@scripts/mesh-inputs.sh > tests/mesh/VERIFIED
+
+# Both are not part of test-mesh: they were written, but have not run to their end yet.
+OF_A_CLUSTER = kubernetes:: identities::
+test-kube: mesh-bed kube-bed envoy ## Run the tests with istiod on a real Kubernetes API server (not yet verified)
+	$(CARGO) test --locked --test mesh -- --test-threads 1 $(OF_A_CLUSTER)
+
+test-eg: eg-bed envoy ## Run the tests with Envoy Gateway (not yet verified)
+	$(CARGO) test --locked --test mesh -- envoy_gateway::
 
 test-spire: ## Run the tests with a real SPIRE: spire-server and spire-agent of SPIRE_BIN, or of PATH
 	@for program in spire-server spire-agent; do \

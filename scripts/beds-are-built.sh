@@ -3,6 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for program in meshd sdsd svid pilot-discovery istioctl kubed kubectl envoy-gateway; do
+for program in meshd sdsd svid pilot-discovery istioctl; do
     [ -x ".tools/bin/$program" ] || exit 1
 done

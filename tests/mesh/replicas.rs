@@ -60,7 +60,6 @@ impl Rolling<'_> {
         ready[slot] = false;
         self.mesh
             .set("replicas", Some(&Self::slices(self.ports, ready)));
-        server.ask_to_stop();
         assert_eq!(server.terminate(), Some(0), "{}", server.stderr());
         *server = Self::server(self.around, self.ports[slot]);
         self.mesh
