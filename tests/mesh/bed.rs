@@ -77,16 +77,6 @@ impl Objects {
         }
     }
 
-    /// Replaces a piece of the mesh configuration.
-    pub(crate) fn mesh_config(mut self, from: &str, to: &str) -> Self {
-        assert!(
-            self.mesh_config.contains(from),
-            "nothing to replace: {from}"
-        );
-        self.mesh_config = self.mesh_config.replace(from, to);
-        self
-    }
-
     /// A file of the repository, as it is.
     pub(crate) fn file(self, path: &str) -> Self {
         let content = text(path);
@@ -123,7 +113,7 @@ pub(crate) fn filled(name: &str, places: &[(&str, &dyn ToString)]) -> String {
 #[derive(Debug)]
 pub(crate) struct Mesh {
     // Ends before the folder is removed.
-    process: Process,
+    _process: Process,
     xds: SocketAddr,
     objects: Objects,
 }
@@ -146,7 +136,7 @@ impl Mesh {
             .as_str()
             .and_then(|address| address.parse().ok());
         Self {
-            process,
+            _process: process,
             xds: xds.expect("an address"),
             objects,
         }
@@ -187,11 +177,6 @@ impl Mesh {
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.objects.folder.path().join("log")).unwrap_or_default()
     }
-
-    /// The id of its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
 }
 
 fn launch(objects: &Objects) -> (Process, PathBuf) {
@@ -206,13 +191,6 @@ fn launch(objects: &Objects) -> (Process, PathBuf) {
     let log = File::create(folder.join("log")).expect("a file");
     command.stdout(log.try_clone().expect("a file")).stderr(log);
     (Process::start("meshd", command), folder)
-}
-
-/// Waits until a server answers there.
-pub(crate) fn wait_until_open(address: SocketAddr) {
-    eventually("a port to be open", || {
-        std::net::TcpStream::connect(address).ok().map(drop)
-    });
 }
 
 /// GET, over a new connection, to a port of this machine.

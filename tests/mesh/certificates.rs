@@ -1,7 +1,7 @@
 //! What gives certificates to the proxies of a mesh.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -55,10 +55,5 @@ impl Sds {
     /// Where Envoy asks.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
-    }
-
-    /// The folder of the files.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 }

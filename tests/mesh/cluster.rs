@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -145,21 +145,19 @@ impl Cluster {
 /// A running istiod; dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Istiod {
-    process: Process,
+    _process: Process,
     /// Where Envoys ask.
     pub(crate) xds: SocketAddr,
     /// Where its authority is asked, if it has one.
     pub(crate) authority: SocketAddr,
     /// The port of its admission webhook, if it has one.
     pub(crate) webhook: u16,
-    log: PathBuf,
 }
 
 impl Istiod {
     /// Starts it on this cluster with the mesh configuration of `deploy/istio`; with an authority
     /// and a webhook, or without.
     pub(crate) fn start(cluster: &Cluster, with_authority: bool) -> Self {
-        let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let [xds, authority, http, webhook, debug] = [(); 5].map(|()| free_port());
         let mesh = text("deploy/istio/mesh-config.yaml") + &text("tests/mesh/objects/mesh.yaml");
         fs::write(cluster.folder().join("mesh.yaml"), mesh).expect("a file");
@@ -178,35 +176,13 @@ impl Istiod {
             .args(["--grpcAddr", &local(xds).to_string()])
             .args(["--httpAddr", &local(http).to_string()])
             .args(["--monitoringAddr", &local(debug).to_string()]);
-        let mut variables = vec![
-            ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
-            ("PILOT_ENABLE_ALPN_FILTER", "false"),
-            ("CLUSTER_ID", "Kubernetes"),
-            ("POD_NAMESPACE", "istio-system"),
-            ("POD_NAME", "istiod-0"),
-            ("INJECTION_WEBHOOK_CONFIG_NAME", ""),
-            ("ENABLE_LEADER_ELECTION", "false"),
-            // the Envoys of the tests ask in plaintext
-            ("XDS_AUTH", "false"),
-        ];
-        let (secure, https) = if with_authority {
-            variables.extend([
-                ("PILOT_CERT_PROVIDER", "istiod"),
-                ("ISTIOD_CUSTOM_HOST", "localhost"),
-                ("VALIDATION_WEBHOOK_CONFIG_NAME", "istio-validator"),
-            ]);
-            (local(authority).to_string(), local(webhook).to_string())
+        command.envs(variables(with_authority));
+        if with_authority {
+            command.args(["--secureGRPCAddr", &local(authority).to_string()]);
+            command.args(["--httpsAddr", &local(webhook).to_string()]);
         } else {
-            variables.extend([
-                ("PILOT_CERT_PROVIDER", "none"),
-                ("ENABLE_CA_SERVER", "false"),
-                ("VALIDATION_WEBHOOK_CONFIG_NAME", ""),
-            ]);
-            (String::new(), String::new())
-        };
-        command
-            .args(["--secureGRPCAddr", &secure, "--httpsAddr", &https])
-            .envs(variables);
+            command.args(["--secureGRPCAddr", "", "--httpsAddr", ""]);
+        }
         let log = cluster.folder().join(format!("istiod-{xds}.log"));
         let output = File::create(&log).expect("a file");
         command
@@ -225,23 +201,46 @@ impl Istiod {
             (http::get(local(http), "localhost", "/ready", &[]).status == 200).then_some(())
         });
         Self {
-            process,
+            _process: process,
             xds: local(xds),
             authority: local(authority),
             webhook,
-            log,
         }
     }
+}
 
-    /// What it wrote.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
+/// A port of this machine.
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
 
-    /// The id of its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
+/// What istiod is told by its environment.
+fn variables(with_authority: bool) -> Vec<(&'static str, &'static str)> {
+    let mut variables = vec![
+        ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
+        ("PILOT_ENABLE_ALPN_FILTER", "false"),
+        ("CLUSTER_ID", "Kubernetes"),
+        ("POD_NAMESPACE", "istio-system"),
+        ("POD_NAME", "istiod-0"),
+        ("INJECTION_WEBHOOK_CONFIG_NAME", ""),
+        ("ENABLE_LEADER_ELECTION", "false"),
+        // the Envoys of the tests ask in plaintext
+        ("XDS_AUTH", "false"),
+    ];
+    variables.extend(if with_authority {
+        [
+            ("PILOT_CERT_PROVIDER", "istiod"),
+            ("ISTIOD_CUSTOM_HOST", "localhost"),
+            ("VALIDATION_WEBHOOK_CONFIG_NAME", "istio-validator"),
+        ]
+    } else {
+        [
+            ("PILOT_CERT_PROVIDER", "none"),
+            ("ENABLE_CA_SERVER", "false"),
+            ("VALIDATION_WEBHOOK_CONFIG_NAME", ""),
+        ]
+    });
+    variables
 }
 
 /// The first of three ports in a row that are free.

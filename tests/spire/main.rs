@@ -6,6 +6,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "what fails here fails a test, which should stop and say why"
 )]
 

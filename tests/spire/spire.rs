@@ -176,7 +176,6 @@ fn said(output: &Output) -> String {
 }
 
 /// One of SPIRE's programs.
-#[expect(clippy::disallowed_methods, reason = "a test finds its programs")]
 fn program(name: &str) -> PathBuf {
     let folders = std::env::var_os("SPIRE_BIN").or_else(|| std::env::var_os("PATH"));
     let folders = folders.unwrap_or_default();
