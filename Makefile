@@ -10,7 +10,7 @@ GHZ = github.com/bojand/ghz/cmd/ghz@v0.121.0
 export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation simulate simulate-verify schema ci envoy redis workload-api keycloak deploy-tools clean
+.PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation bench-mesh simulate simulate-verify schema ci envoy redis workload-api keycloak deploy-tools clean
 .PHONY: test-mesh test-kube test-eg test-spire freeze-istio beds mesh-bed kube-bed eg-bed envoys oldest-envoy
 
 help: ## List the targets
@@ -107,6 +107,9 @@ bench-quota: redis .tools/bin/service_cmd ## Measure what counting limits costs,
 
 bench-overload: ## Measure what is served at three times capacity, and write it into docs/PERFORMANCE.md
 	$(CARGO) bench --locked --bench overload -- --write
+
+bench-mesh: workload-api ## Measure what mutual TLS with SVIDs costs, and checks while an SVID is renewed
+	$(CARGO) bench --locked --bench mesh -- --write
 
 bench-revocation: ## Measure how long it takes until a revoked token is refused by three replicas
 	$(CARGO) bench --locked --bench revocation -- --write

@@ -207,13 +207,13 @@ impl App {
         };
         let provider_tokens = TokenCache::new(config.checks.provider_tokens.0);
         let counting = quota::settings(&loaded)?;
-        let tls = tls::start(tls::read(&loaded, &clock)?, around);
         let quota = quota::start(&config.quota, counting, &tasks, &metrics);
         let lasting = Lasting {
             replays: Replays::new(quota.store().redis().cloned()),
             workload_api: workload_api::of(&loaded, around)?,
             ..lasting(&config, around, &provider_tokens)
         };
+        let tls = tls::start(&loaded, lasting.workload_api.as_ref(), around)?;
         let (key_sources, parties) = (lasting.key_sources.clone(), lasting.parties.clone());
         let verified_tokens = lasting.verified_tokens.clone();
         let store = store::open(&loaded, Store::open)?;

@@ -103,6 +103,9 @@ impl Checker {
 
     /// Answers the check in `frame` by what is in `snapshot`.
     pub async fn check(&self, snapshot: &Snapshot, frame: Bytes, asking: &Asking) -> Answer {
+        if let Err(denial) = asking.asker.may_ask() {
+            return self.unread(Decision::Deny(denial), false, asking);
+        }
         let request = match decode(frame) {
             Ok(Decoded::Http(request)) => request.asked_by(&asking.asker),
             Ok(Decoded::NoHttp) => return self.unread(without_http(&asking.rules), false, asking),
@@ -164,6 +167,14 @@ fn find<'s>(
     asking: &Asking,
 ) -> Result<Routed<'s>, Unrouted<'s>> {
     let asker = &asking.asker;
+    tracing::trace!(
+        target: "portcullis::explain",
+        stage = "peer",
+        found = asker.name().unwrap_or("nobody is named"),
+        source = request.named_principal(),
+        believed = request.believes_naming(request.named_principal()),
+        writes_xfcc = asker.writes_xfcc(),
+    );
     let own = asker.may_ask_for(request.destination_principal());
     own.map_err(|denial| Unrouted {
         denial,

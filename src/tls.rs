@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub mod leaf;
 pub mod material;
 pub(crate) mod stream;
+pub(crate) mod svid;
 pub(crate) mod verifier;
 
 use std::sync::Arc;

@@ -16,31 +16,25 @@ use crate::spiffe::TrustDomain;
 use crate::tls::ServerTls;
 use crate::tls::files::{FilesFor, TlsFiles};
 use crate::tls::material::{Material, Protocol};
+use crate::tls::svid::SvidTls;
+use crate::workload_api::WorkloadApi;
 
-/// What one listener's handshakes are made with at the start.
-#[derive(Debug)]
-pub(crate) enum First {
-    /// What its files hold, and a digest of it.
-    Files(TlsFiles, [u8; 32], Material),
-}
-
-/// What each listener with TLS begins with.
-pub(crate) type Firsts = BTreeMap<Arc<str>, First>;
+/// The files of a listener, a digest of what they hold, and what handshakes are made with by it.
+pub(crate) type FirstRead = (TlsFiles, [u8; 32], Material);
 
 /// Reads the files of all listeners with TLS.
 ///
 /// # Errors
 /// Everything that is wrong in them.
-pub(crate) fn read(loaded: &Loaded, clock: &Clock) -> Result<Firsts, Problems> {
+pub(crate) fn read(loaded: &Loaded, clock: &Clock) -> Result<Vec<FirstRead>, Problems> {
     let mut findings = Findings::new();
-    let mut firsts = Firsts::new();
+    let mut first = Vec::new();
     for (name, listener) in &loaded.config.listeners {
         let Some(config) = listener.tls() else {
             continue;
         };
-        let name: Arc<str> = name.as_str().into();
         let place = FilesFor {
-            listener: Arc::clone(&name),
+            listener: name.as_str().into(),
             protocol: protocol(listener),
             base: loaded.base(),
             domains: own_domains(&loaded.config),
@@ -50,32 +44,72 @@ pub(crate) fn read(loaded: &Loaded, clock: &Clock) -> Result<Firsts, Problems> {
             continue;
         };
         match files.load() {
-            Ok((digest, material)) => {
-                firsts.insert(name, First::Files(files, digest, material));
-            }
+            Ok((digest, material)) => first.push((files, digest, material)),
             Err(error) => {
                 let path = format!("listeners.{name}.tls.{}", error.path);
                 findings.wrong(&path, error.message);
             }
         }
     }
-    loaded.document.problems(&findings).into_result(firsts)
+    loaded.document.problems(&findings).into_result(first)
 }
 
-/// What each listener makes its handshakes with, kept in step with its source.
-pub(super) fn start(firsts: Firsts, around: Around<'_>) -> BTreeMap<Arc<str>, ServerTls> {
-    let started = firsts.into_iter().map(|(name, first)| {
-        let (publish, current) = watch::channel(Arc::new(Material::none()));
-        match first {
-            First::Files(files, digest, material) => {
-                publish.send_replace(Arc::new(material));
-                files.watch(digest, publish, around.tasks).keep();
-            }
+/// What each listener makes its handshakes with, kept in step with its files or with `workload_api`.
+///
+/// # Errors
+/// What is wrong in the files, or that nobody says where the Workload API answers.
+pub(super) fn start(
+    loaded: &Loaded,
+    workload_api: Option<&WorkloadApi>,
+    around: Around<'_>,
+) -> Result<BTreeMap<Arc<str>, ServerTls>, Problems> {
+    let mut started = BTreeMap::new();
+    let tls = |name: &Arc<str>, current| {
+        ServerTls::new(name, current, around.clock.clone(), around.metrics)
+    };
+    for (files, digest, material) in read(loaded, around.clock)? {
+        let name = Arc::clone(files.listener());
+        let (publish, current) = watch::channel(Arc::new(material));
+        files.watch(digest, publish, around.tasks).keep();
+        started.insert(Arc::clone(&name), tls(&name, current));
+    }
+    let mut findings = Findings::new();
+    let mesh = Arc::new(loaded.config.spiffe.mesh());
+    for (name, listener) in &loaded.config.listeners {
+        if listener.tls().is_none_or(|tls| tls.spiffe.is_none()) {
+            continue;
         }
-        let tls = ServerTls::new(&name, current, around.clock.clone(), around.metrics);
-        (name, tls)
-    });
-    started.collect()
+        let Some(workload_api) = workload_api else {
+            let path = format!("listeners.{name}.tls.spiffe");
+            let why = "needs `spiffe.endpoint`, or SPIFFE_ENDPOINT_SOCKET in the environment";
+            findings.wrong(&path, why);
+            continue;
+        };
+        let name: Arc<str> = name.as_str().into();
+        let svid = SvidTls {
+            listener: Arc::clone(&name),
+            protocol: protocol(listener),
+            asks_clients: asks_clients(listener),
+            mesh: Arc::clone(&mesh),
+        };
+        if matches!(listener, ListenerConfig::Check(_)) {
+            workload_api.insist_on_svid();
+        }
+        let (publish, current) = watch::channel(Arc::new(Material::none()));
+        let following = svid.follow(workload_api.x509(), publish);
+        let task = format!("tls/{name}");
+        around.tasks.streaming(&task, following).keep();
+        started.insert(Arc::clone(&name), tls(&name, current));
+    }
+    loaded.document.problems(&findings).into_result(started)
+}
+
+/// Whether who connects must show an SVID: strangers, who have none, read keys and end sessions.
+fn asks_clients(listener: &ListenerConfig) -> bool {
+    match listener {
+        ListenerConfig::Check(_) | ListenerConfig::Admin(_) => true,
+        ListenerConfig::Observe(_) | ListenerConfig::Jwks(_) | ListenerConfig::Logout(_) => false,
+    }
 }
 
 fn protocol(listener: &ListenerConfig) -> Protocol {

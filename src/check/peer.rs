@@ -190,6 +190,16 @@ impl PeerRules {
         })
     }
 
+    /// Somebody who may ask here, whoever that is, and whose word counts about all trust domains: for
+    /// checks that come from no connection.
+    #[must_use]
+    pub fn anybody(&self) -> Arc<Asker> {
+        let mut asker = Asker::unnamed();
+        asker.request_xfcc = self.request_xfcc;
+        asker.mesh = Arc::clone(&self.mesh);
+        Arc::new(asker)
+    }
+
     /// Who asks by a check with this metadata, on a connection of `connected`.
     #[must_use]
     pub fn asker_of(&self, connected: &Arc<Asker>, metadata: &HeaderMap) -> Arc<Asker> {
@@ -272,14 +282,18 @@ impl Asker {
     /// Nobody in particular, who may ask: for checks that come from no listener.
     #[must_use]
     pub fn anybody() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::unnamed())
+    }
+
+    fn unnamed() -> Self {
+        Self {
             named: Named::Nobody,
             refused: None,
             believed: None,
             request_xfcc: false,
             mesh: Arc::default(),
             refusals: Refusals::default(),
-        })
+        }
     }
 
     /// Whether it may ask at all.
@@ -302,9 +316,11 @@ impl Asker {
         let is_workload = destination
             .get(..7)
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"));
+        if !is_workload {
+            return Ok(());
+        }
         let is_own = match &self.named {
             Named::Nobody => true,
-            _ if !is_workload => true,
             Named::Spiffe(id) if id.as_str() == destination => true,
             Named::Spiffe(id) => SpiffeId::parse(destination)
                 .is_ok_and(|destination| destination.is_same(id, &self.mesh.aliases)),
@@ -419,3 +435,6 @@ fn forwarded(value: &str) -> Named {
     let id = id.filter(|id| !id.path().is_empty());
     id.map_or(Named::Nobody, Named::Spiffe)
 }
+
+#[cfg(test)]
+mod tests;

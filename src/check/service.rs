@@ -181,9 +181,6 @@ impl Shared {
                 let denial = Denial::new(Reason::RequestMalformed, error.to_string());
                 self.checker.unread(Decision::Deny(denial), false, asking)
             }
-            Some(Ok(_)) if let Err(denial) = asking.asker.may_ask() => {
-                self.checker.unread(Decision::Deny(denial), false, asking)
-            }
             Some(Ok(frame)) => {
                 let snapshot = self.snapshots.borrow();
                 self.checker.check(&snapshot, frame, asking).await

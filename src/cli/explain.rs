@@ -16,7 +16,7 @@ use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::authorization::quota::Quota;
 use crate::catalog::model::Direction;
-use crate::check::peer::Asker;
+use crate::check::peer::PeerRules;
 use crate::check::{Asking, Checker};
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
@@ -27,8 +27,10 @@ use crate::explain::{Told, listen};
 use crate::listener::ListenerConfig;
 use crate::readiness::Readiness;
 use crate::routing::{ListenerRules, NoHttpRule, Unmatched};
+use crate::spiffe::SpiffeId;
 use crate::task::Tasks;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::leaf::Named;
 use crate::upstream::provider::service::ProviderServices;
 use crate::upstream::token_cache::TokenCache;
 use crate::usage::Recorder;
@@ -61,6 +63,9 @@ pub(super) struct ExplainArgs {
     /// The listener that is asked; left out, the first of type check.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
+    /// Who asks, by its SPIFFE ID; left out, somebody who may.
+    #[arg(long, value_name = "SPIFFE ID")]
+    peer: Option<String>,
     /// Fetch key sets from their issuers, and tokens from providers.
     #[arg(long)]
     online: bool,
@@ -79,8 +84,15 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     install_cryptography();
     let message = Bytes::from(message(args)?);
     let loaded = Config::load(&args.config, from_environment())?;
-    let (listener, rules) = listener(&loaded.config, args.listener.as_deref())?;
     let clock = Clock::system();
+    let (listener, rules, peers) = listener(&loaded.config, args.listener.as_deref(), &clock)?;
+    let asker = match &args.peer {
+        None => peers.anybody(),
+        Some(peer) => {
+            let id = SpiffeId::parse(peer).map_err(|error| Usage(format!("--peer: {error}")))?;
+            peers.asker(Named::Spiffe(id))
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -109,7 +121,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let asking = Asking {
         listener,
         rules,
-        asker: Asker::anybody(),
+        asker,
         started: Instant::now(),
         budget: BUDGET,
     };
@@ -152,25 +164,32 @@ fn redact(answer: &mut Value, stages: &[Told]) {
 }
 
 /// The listener that is asked, and its rules.
-fn listener(config: &Config, name: Option<&str>) -> anyhow::Result<(Arc<str>, ListenerRules)> {
+fn listener(
+    config: &Config,
+    name: Option<&str>,
+    clock: &Clock,
+) -> anyhow::Result<(Arc<str>, ListenerRules, PeerRules)> {
     let checks = config
         .listeners
         .iter()
         .filter_map(|(name, listener)| match listener {
-            ListenerConfig::Check(listener) => Some((name, listener.rules())),
+            ListenerConfig::Check(listener) => Some((name, listener)),
             ListenerConfig::Admin(_)
             | ListenerConfig::Observe(_)
             | ListenerConfig::Jwks(_)
             | ListenerConfig::Logout(_) => None,
         });
     let mut checks: Vec<_> = checks.collect();
-    checks.sort_by_key(|(_, rules)| *rules != PLAIN);
+    checks.sort_by_key(|(_, listener)| listener.rules() != PLAIN);
     let found = checks
         .into_iter()
         .find(|(found, _)| name.is_none_or(|name| name == found.as_str()));
-    let (name, rules) =
+    let (name, listener) =
         found.ok_or_else(|| Usage("there is no such listener of type check".to_owned()))?;
-    Ok((name.as_str().into(), rules))
+    let name: Arc<str> = name.as_str().into();
+    let (mesh, metrics) = (Arc::new(config.spiffe.mesh()), Metrics::new(clock.now()));
+    let peers = PeerRules::new(listener.peers.as_ref(), false, mesh, (&metrics, &name));
+    Ok((name, listener.rules(), peers))
 }
 
 /// The rules of an ordinary inbound listener, which is asked where no other is named.

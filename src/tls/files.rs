@@ -104,6 +104,11 @@ impl TlsFiles {
         })
     }
 
+    /// The listener that they are of.
+    pub(crate) fn listener(&self) -> &Arc<str> {
+        &self.listener
+    }
+
     /// Reads them.
     ///
     /// # Errors

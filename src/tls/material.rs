@@ -90,11 +90,6 @@ impl Material {
         self.config.as_ref().filter(|_| now < self.ends)
     }
 
-    /// When it can no longer be used; nothing where it never could.
-    pub(crate) fn ends(&self) -> Option<Timestamp> {
-        self.config.is_some().then_some(self.ends)
-    }
-
     /// Whether a connection of a client of this trust domain may go on.
     pub(crate) fn keeps(&self, domain: Option<&TrustDomain>) -> bool {
         let is_taken = match (&self.domains, domain) {
@@ -140,6 +135,14 @@ impl Shown {
             key: Arc::new(key),
             ends,
         })
+    }
+
+    /// What is ready for handshakes, until `ends`.
+    pub(crate) fn of_key(key: &Arc<CertifiedKey>, ends: Timestamp) -> Self {
+        Self {
+            key: Arc::clone(key),
+            ends,
+        }
     }
 
     /// When it ends.

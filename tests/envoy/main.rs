@@ -17,6 +17,7 @@ mod egress;
 mod hosts;
 mod istio;
 mod journey;
+mod mesh;
 mod outbound;
 mod partners;
 mod paths;

@@ -46,3 +46,4 @@ mod store;
 mod tls;
 mod upstream;
 mod usage;
+mod workload_api;

@@ -2,6 +2,7 @@
 
 mod files;
 mod leaves;
+mod svids;
 
 use serde_json::{Value, json};
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::authority::Identity;
 use super::eventually;
 use super::http::{self, Response};
 use super::process::Process;
@@ -42,6 +43,7 @@ pub(crate) struct EnvoyBuilder {
     context_extensions: Value,
     timeout: Duration,
     paths: PathHandling,
+    authz_tls: Option<Value>,
     mutual_tls: Option<MutualTls>,
 }
 
@@ -76,6 +78,7 @@ impl EnvoyBuilder {
             context_extensions: json!({}),
             timeout: Duration::from_secs(2),
             paths: PathHandling::Normalized,
+            authz_tls: None,
             mutual_tls: None,
         }
     }
@@ -116,6 +119,30 @@ impl EnvoyBuilder {
         if let Some(extensions) = self.context_extensions.as_object_mut() {
             extensions.insert(name.to_owned(), value.into());
         }
+        self
+    }
+
+    /// Asks over TLS as a proxy of Istio does: shows `identity`, trusts `authority` (PEM), offers
+    /// Istio's protocols and asks for the name `sni`.
+    pub(crate) fn over_tls(mut self, identity: &Identity, authority: &str, sni: &str) -> Self {
+        let text = |text: String| json!({ "inline_string": text });
+        self.authz_tls = Some(json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": sni,
+                "common_tls_context": {
+                    "tls_params": {
+                        "tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3",
+                    },
+                    "alpn_protocols": ["istio-peer-exchange", "istio", "h2"],
+                    "tls_certificates": [{
+                        "certificate_chain": text(identity.chain_pem()), "private_key": text(identity.key_pem()),
+                    }],
+                    "validation_context": { "trusted_ca": text(authority.to_owned()) },
+                },
+            },
+        }));
         self
     }
 
@@ -262,6 +289,9 @@ impl EnvoyBuilder {
             } },
             "load_assignment": { "cluster_name": "authz", "endpoints": [{ "lb_endpoints": endpoints }] },
         });
+        if let Some(tls) = &self.authz_tls {
+            cluster["transport_socket"] = tls.clone();
+        }
         if self.authz.len() > 1 {
             cluster["health_checks"] = json!([{
                 "timeout": "1s", "interval": "0.1s", "no_traffic_interval": "0.1s",

@@ -8,7 +8,8 @@ use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme, SupportedProtocolVersion,
 };
@@ -18,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::authority::Identity;
+use super::workload_api::Signed;
 
 /// A client.
 #[derive(Debug, Clone)]
@@ -26,6 +28,9 @@ pub(crate) struct TlsClient {
     shown: Arc<Mutex<Option<CertificateDer<'static>>>>,
     name: &'static str,
 }
+
+/// A certificate chain, leaf first, with its key.
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// Takes any certificate and remembers the leaf.
 #[derive(Debug)]
@@ -40,9 +45,26 @@ impl TlsClient {
         Self::with(identity, &[b"h2"], rustls::DEFAULT_VERSIONS)
     }
 
+    /// A client that shows what an agent signed, and speaks HTTP/2.
+    pub(crate) fn of(signed: &Signed) -> Self {
+        let chain = CertificateDer::pem_slice_iter(signed.certificate.as_bytes());
+        let chain = chain.collect::<Result<_, _>>().expect("certificates");
+        let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).expect("a key");
+        Self::showing(Some((chain, key)), &[b"h2"], rustls::DEFAULT_VERSIONS)
+    }
+
     /// A client that offers these protocols and versions.
     pub(crate) fn with(
         identity: Option<&Identity>,
+        protocols: &[&[u8]],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        let shown = identity.map(|identity| (identity.chain().to_vec(), identity.key_der()));
+        Self::showing(shown, protocols, versions)
+    }
+
+    fn showing(
+        identity: Option<Shown>,
         protocols: &[&[u8]],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
@@ -59,8 +81,8 @@ impl TlsClient {
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match identity {
             None => builder.with_no_client_auth(),
-            Some(identity) => builder
-                .with_client_auth_cert(identity.chain().to_vec(), identity.key_der())
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain, key)
                 .expect("a key and its certificate"),
         };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();

@@ -232,6 +232,23 @@ async fn a_check_is_refused_before_its_message_is_there_and_its_connection_stays
     assert!(metrics.contains(r#"portcullis_connections{listener="inbound"} 1"#));
 }
 
+#[test]
+fn s7_no_connection_is_older_than_the_limit_and_not_all_end_at_once() {
+    let limit = Duration::from_secs(100);
+    let listener = CheckListener {
+        max_connection_age: Some(HumanDuration(limit)),
+        ..CheckListener::default()
+    };
+    let age = || Life::new(&listener, CancellationToken::new()).age;
+    let ages: Vec<Duration> = (0..1000).map(|_| age()).collect();
+    let (least, most) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
+    assert!(*most <= limit && *least >= limit.mul_f64(0.8));
+    assert!(
+        *most - *least > limit.mul_f64(0.15),
+        "{least:?} to {most:?}"
+    );
+}
+
 #[tokio::test]
 async fn an_old_connection_is_asked_to_end_and_ends_after_its_checks() {
     let fixture = Fixture::start(CheckListener {

@@ -36,6 +36,8 @@ type wanted struct {
 	TTL    duration `json:"ttl"`
 	DNS    []string `json:"dns"`
 	Defect string   `json:"defect"`
+	// SignedBy is the trust domain that signs, where it is not that of the ID.
+	SignedBy string `json:"signedBy"`
 }
 
 // issued is a certificate with its key.
