@@ -32,6 +32,7 @@ mod import;
 mod import_openapi;
 mod import_wso2;
 mod init;
+mod load;
 mod peers;
 mod properties;
 mod providers;
