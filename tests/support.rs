@@ -27,6 +27,8 @@ pub(crate) mod chaos;
 pub(crate) mod check;
 #[path = "support/envoy.rs"]
 pub(crate) mod envoy;
+#[path = "support/frozen.rs"]
+pub(crate) mod frozen;
 #[path = "support/http.rs"]
 pub(crate) mod http;
 #[path = "support/issuer.rs"]
@@ -45,6 +47,8 @@ pub(crate) mod providers;
 pub(crate) mod redis;
 #[path = "support/script.rs"]
 pub(crate) mod script;
+#[path = "support/shop.rs"]
+pub(crate) mod shop;
 #[path = "support/signing.rs"]
 pub(crate) mod signing;
 #[path = "support/tls.rs"]

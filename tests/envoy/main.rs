@@ -15,6 +15,7 @@ mod answers;
 mod drain;
 mod egress;
 mod hosts;
+mod istio;
 mod journey;
 mod mesh;
 mod outbound;

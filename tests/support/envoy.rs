@@ -312,10 +312,23 @@ impl Envoy {
         Self::start_in(TempDir::new().expect("a temporary folder"), configuration)
     }
 
+    /// Starts this version of Envoy with a whole configuration, as [`Envoy::start_with`] does.
+    ///
+    /// # Panics
+    /// As [`EnvoyBuilder::start`].
+    pub(crate) fn start_version(version: &str, configuration: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self::start_binary(&binary_of(version), folder, configuration)
+    }
+
     fn start_in(folder: TempDir, configuration: &str) -> Self {
+        Self::start_binary(&binary(), folder, configuration)
+    }
+
+    fn start_binary(binary: &Path, folder: TempDir, configuration: &str) -> Self {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("envoy.yaml"), configuration).expect("a file can be written");
-        let mut command = Command::new(binary());
+        let mut command = Command::new(binary);
         command
             .arg("-c")
             .arg(path("envoy.yaml"))
@@ -383,9 +396,39 @@ impl Envoy {
         self.request("GET", host, target, headers)
     }
 
+    /// A GET request to its admin port.
+    pub(crate) fn admin(&self, target: &str) -> Response {
+        http::get(self.admin, "localhost", target, &[])
+    }
+
+    /// Where the listener is whose name ends so.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub(crate) fn listener(&self, end: &str) -> SocketAddr {
+        let listeners = self.admin("/listeners?format=json").json();
+        let all = listeners["listener_statuses"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let mut named =
+            all.filter(|one| one["name"].as_str().is_some_and(|name| name.ends_with(end)));
+        let port = named
+            .next()
+            .and_then(|one| one["local_address"]["socket_address"]["port_value"].as_u64());
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        let port = port.unwrap_or_else(|| panic!("no listener {end}: {listeners}"));
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// What it wrote.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
     /// The value of a counter or gauge; zero where Envoy has none of this name.
     pub(crate) fn stat(&self, name: &str) -> u64 {
-        let stats = http::get(self.admin, "localhost", "/stats", &[]).text();
+        let stats = self.admin("/stats").text();
         let value = stats
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -438,6 +481,14 @@ fn binary() -> PathBuf {
     let version = std::env::var_os("ENVOY_VERSION").map_or(DEFAULT_VERSION.into(), |version| {
         version.to_string_lossy().into_owned()
     });
+    binary_of(&version)
+}
+
+/// The executable of this version.
+///
+/// # Panics
+/// As [`binary`].
+pub(crate) fn binary_of(version: &str) -> PathBuf {
     let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!(".venv/envoy-{version}"));
     let folders = fs::read_dir(environment.join("lib"))
         .into_iter()
@@ -462,11 +513,16 @@ fn assert_running(process: &mut Process, folder: &Path) {
     }
 }
 
+/// The first listener that has a port; others can be reached from within Envoy alone.
 fn listener_address(admin: SocketAddr) -> SocketAddr {
     let listeners = http::get(admin, "localhost", "/listeners?format=json", &[]).json();
-    let port =
-        listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
-    let port = port.and_then(|port| u16::try_from(port).ok());
+    let all = listeners["listener_statuses"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let mut ports =
+        all.filter_map(|one| one["local_address"]["socket_address"]["port_value"].as_u64());
+    let port = ports.next().and_then(|port| u16::try_from(port).ok());
     SocketAddr::from((
         [127, 0, 0, 1],
         port.unwrap_or_else(|| panic!("no listener: {listeners}")),
