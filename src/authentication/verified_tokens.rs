@@ -143,7 +143,9 @@ fn identity_bytes(identity: &Identity) -> usize {
         .sum();
     let bound = identity.confirmation.as_ref();
     let bound = bound.map_or(0, |_| size_of::<Confirmation>() + ALLOCATION_BYTES);
-    size_of::<Identity>() + bound + named + scopes + apis + value_bytes(&identity.claims)
+    let workload = identity.workload.as_ref();
+    let workload = workload.map_or(0, |id| text(id.as_str()) + text(id.trust_domain().as_str()));
+    size_of::<Identity>() + bound + workload + named + scopes + apis + value_bytes(&identity.claims)
 }
 
 fn value_bytes(value: &Value) -> usize {

@@ -31,6 +31,8 @@ pub struct HttpConfig {
     pub certificate: Option<SecretSource>,
     /// Its private key (PEM).
     pub key: Option<SecretSource>,
+    /// Shows our X509-SVID, as it is at each handshake, instead of a certificate in a file.
+    pub svid: bool,
     /// The proxy that is asked instead of the server; the environment's settings are not read.
     pub proxy: Option<Url>,
     /// Lets servers be asked by plain `http`: whoever is on the way can read and change tokens.
@@ -46,6 +48,7 @@ impl Default for HttpConfig {
             ca: None,
             certificate: None,
             key: None,
+            svid: false,
             proxy: None,
             allow_http: false,
             max_answer: DEFAULT_MAX_ANSWER,
@@ -82,6 +85,9 @@ impl HttpConfig {
             (Some(_), None) => findings.wrong("key", "is needed with `certificate`"),
             (None, Some(_)) => findings.wrong("certificate", "is needed with `key`"),
             (Some(_), Some(_)) | (None, None) => {}
+        }
+        if self.svid && self.certificate.is_some() {
+            findings.wrong("svid", "stands beside `certificate`; give one of them");
         }
         if let Some(proxy) = &self.proxy
             && !matches!(proxy.scheme(), "http" | "https")

@@ -81,7 +81,7 @@ fn read(set: &JwtBundleSet) -> Result<JwtBundles, String> {
 
 /// The keys of one trust domain. Those for something else than JWT-SVIDs are left out
 /// (SPIFFE Trust Domain and Bundle section 4.2.2).
-fn keys(bundle: &JwtBundle) -> Result<KeySet, String> {
+pub(super) fn keys(bundle: &JwtBundle) -> Result<KeySet, String> {
     let mut keys = Vec::new();
     let mut bytes = 0;
     for authority in bundle.jwt_authorities() {

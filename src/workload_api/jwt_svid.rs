@@ -34,7 +34,7 @@ pub struct JwtSvid {
     pub expires: Timestamp,
     token: Arc<Secret<String>>,
     /// From when on another is asked for.
-    renew: Timestamp,
+    pub(super) renew: Timestamp,
 }
 
 impl JwtSvid {
@@ -135,7 +135,11 @@ fn choose<'s>(selection: &Selection, given: &'s [spiffe::JwtSvid]) -> Option<&'s
 }
 
 /// Checks a token before it is used (JWT-SVID section 3); its signature is for whom it is for.
-fn check(svid: &spiffe::JwtSvid, audience: &str, now: Timestamp) -> Result<JwtSvid, &'static str> {
+pub(super) fn check(
+    svid: &spiffe::JwtSvid,
+    audience: &str,
+    now: Timestamp,
+) -> Result<JwtSvid, &'static str> {
     let id = SpiffeId::parse(&svid.spiffe_id().to_string()).map_err(|_| "names no SPIFFE ID")?;
     if !svid.audience().iter().any(|one| one == audience) {
         return Err("is not for the audience that was asked for");

@@ -110,6 +110,7 @@ impl Inner {
                     bundles: state.bundles.clone(),
                 });
                 self.waiting.set(false);
+                self.surroundings.metrics.set_svid_expiry(None);
                 tracing::error!("our SVID is over, and the Workload API gave no newer one");
             }
             is_over

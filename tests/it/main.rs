@@ -45,3 +45,4 @@ mod store;
 mod tls;
 mod upstream;
 mod usage;
+mod workload_api;

@@ -23,6 +23,7 @@ mod secrets;
 mod signed;
 mod startup;
 mod stripping;
+mod svid;
 mod transport;
 
 use std::process::ExitStatus;

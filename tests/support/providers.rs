@@ -387,13 +387,11 @@ fn common_name(certificate: &[u8]) -> Option<String> {
         return name.as_str().ok().map(str::to_owned);
     }
     let names = certificate.subject_alternative_name().ok()??;
-    let uri = names
-        .value
-        .general_names
-        .iter()
-        .find_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
+    let uri = names.value.general_names.iter().find_map(|name| {
+        if let GeneralName::URI(uri) = name {
+            return Some(*uri);
+        }
+        None
+    });
     Some(format!("{} {}", uri?, certificate.raw_serial_as_string()))
 }

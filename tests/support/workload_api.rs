@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -169,6 +171,22 @@ impl WorkloadApi {
         let asked = json!({ "id": id, "audience": audience, "ttl": ttl });
         let signed = self.ask("/sign-jwt", &asked);
         signed["token"].as_str().expect("a text").to_owned()
+    }
+
+    /// The private keys of what it gives now, in the forms in which a text could hold them: some bytes
+    /// in base64, in hexadecimal digits, and as a list of numbers.
+    pub(crate) fn key_forms(&self) -> Vec<String> {
+        let keys: Vec<String> =
+            serde_json::from_value(self.ask("/keys", &json!({}))).expect("texts");
+        let forms = keys.iter().flat_map(|key| {
+            let der = STANDARD.decode(key).expect("base64");
+            // the private part of a key of P-256 begins after what is the same in all (RFC 5915)
+            let part = &der[36..60];
+            let hexadecimal: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+            let numbers: Vec<_> = part.iter().map(u8::to_string).collect();
+            [STANDARD.encode(part), hexadecimal, numbers.join(", ")]
+        });
+        forms.collect()
     }
 
     // --- what it was asked ---

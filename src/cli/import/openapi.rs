@@ -180,11 +180,14 @@ fn tell_rest(schemes: &Schemes, report: &mut Report) {
 }
 
 fn dialect(input: &Input, document: &Value) -> Result<Dialect, Problems> {
+    // a number is written `2.0` in some files
     let version = |key: &str| {
-        document.get(key).map(|version| match version {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
+        let version = document.get(key)?;
+        Some(
+            version
+                .as_str()
+                .map_or_else(|| version.to_string(), str::to_owned),
+        )
     };
     match (version("openapi"), version("swagger")) {
         (Some(version), None) if version.starts_with("3.0") || version.starts_with("3.1") => {

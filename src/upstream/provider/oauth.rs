@@ -143,7 +143,7 @@ impl EndpointConfig<'_> {
 
     pub(crate) fn build(&self, context: &mut ProviderContext<'_>) -> Option<TokenEndpoint> {
         let server = if self.client.shows_svid() {
-            Server::build_with_svid(self.http, context)
+            Server::build_with_svid("client.svid", self.http, context)
         } else {
             Server::build(self.http, context)
         };
@@ -248,6 +248,9 @@ fn basic(id: &str, secret: &str) -> Result<HeaderValue, FetchError> {
 
 impl Server {
     pub(super) fn build(http: &HttpConfig, context: &mut ProviderContext<'_>) -> Option<Self> {
+        if http.svid {
+            return Self::build_with_svid("http.svid", http, context);
+        }
         let (reader, findings) = (&mut *context.reader, &mut *context.findings);
         let client = findings.within("http", |findings| http.build(reader, findings))?;
         Some(Self {
@@ -259,8 +262,11 @@ impl Server {
     }
 
     /// The same, whom we show our X509-SVID.
-    fn build_with_svid(http: &HttpConfig, context: &mut ProviderContext<'_>) -> Option<Self> {
-        let path = "client.svid";
+    fn build_with_svid(
+        path: &str,
+        http: &HttpConfig,
+        context: &mut ProviderContext<'_>,
+    ) -> Option<Self> {
         let api = context
             .ours
             .workload_api(path, context.services, context.findings)?;
@@ -304,6 +310,10 @@ impl Server {
 
     /// Sends a request, and gives the answer whatever its status.
     pub(super) async fn send_any(&self, request: &HttpRequest) -> Result<HttpAnswer, FetchError> {
+        if self.shown.is_some() {
+            // a server that does not insist would take us for nobody
+            self.shown_id()?;
+        }
         let answer = self.http.send(request, self.max_answer).await;
         answer.map_err(|error| {
             let kind = match &error {

@@ -173,9 +173,8 @@ impl ClientConfig {
         ];
         let mut given = ways.into_iter().filter(|(_, is_given)| *is_given);
         match (given.next(), given.next()) {
-            (None, _) if http.certificate.is_none() => {
-                let why =
-                    "is needed, or `key`, `svid`, `serviceAccountToken` or `http.certificate`";
+            (None, _) if http.certificate.is_none() && !http.svid => {
+                let why = "is needed, or `key`, `svid`, `serviceAccountToken`, `http.certificate` or `http.svid`";
                 findings.wrong("secret", why);
             }
             (Some((first, _)), Some((second, _))) => {

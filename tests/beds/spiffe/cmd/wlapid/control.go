@@ -85,6 +85,16 @@ func controls(agent *agent, gate *gate) http.Handler {
 	// the agent goes away, and comes back
 	post(mux, "/stop", func(struct{}) (any, error) { gate.stop(); return nil, nil })
 	post(mux, "/start", func(struct{}) (any, error) { _, err := gate.start(); return nil, err })
+	// the private keys of the SVIDs, to look for them where they must not be
+	post(mux, "/keys", func(struct{}) (any, error) {
+		agent.lock.Lock()
+		defer agent.lock.Unlock()
+		keys := [][]byte{}
+		for _, svid := range agent.current {
+			keys = append(keys, svid.key)
+		}
+		return keys, nil
+	})
 	// how often each call was asked
 	post(mux, "/counts", func(struct{}) (any, error) {
 		agent.lock.Lock()
