@@ -36,7 +36,7 @@ pub struct ServerTls {
 
 /// Whether one client is still taken.
 #[derive(Debug)]
-pub struct Standing {
+pub struct Tenure {
     current: watch::Receiver<Arc<Material>>,
     domain: Option<TrustDomain>,
 }
@@ -72,19 +72,19 @@ impl ServerTls {
         self.metrics.handshake_done(&self.listener, outcome);
     }
 
-    fn standing(&self, client: &Named) -> Standing {
+    fn tenure(&self, client: &Named) -> Tenure {
         let domain = match client {
             Named::Spiffe(id) => Some(id.trust_domain().clone()),
             Named::Dns(_) | Named::Nobody => None,
         };
-        Standing {
+        Tenure {
             current: self.current.clone(),
             domain,
         }
     }
 }
 
-impl Standing {
+impl Tenure {
     /// Waits until it is taken no longer: its trust domain's roots, or our own certificate, are gone.
     pub async fn lost(&mut self) {
         loop {

@@ -16,7 +16,7 @@ use crate::authentication::key_refresh::KeySources;
 use crate::authorization::Authorization;
 use crate::authorization::quota::Quota;
 use crate::catalog::model::Direction;
-use crate::check::peer::PeerRules;
+use crate::check::peer::{Asker, PeerRules};
 use crate::check::{Asking, Checker};
 use crate::cli::{Usage, print};
 use crate::clock::Clock;
@@ -86,13 +86,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let loaded = Config::load(&args.config, from_environment())?;
     let clock = Clock::system();
     let (listener, rules, peers) = listener(&loaded.config, args.listener.as_deref(), &clock)?;
-    let asker = match &args.peer {
-        None => peers.anybody(),
-        Some(peer) => {
-            let id = SpiffeId::parse(peer).map_err(|error| Usage(format!("--peer: {error}")))?;
-            peers.asker(Named::Spiffe(id))
-        }
-    };
+    let asker = asker(args.peer.as_deref(), &peers)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -163,7 +157,16 @@ fn redact(answer: &mut Value, stages: &[Told]) {
     }
 }
 
-/// The listener that is asked, and its rules.
+/// Who asks: the workload with this SPIFFE ID, or somebody who may.
+fn asker(peer: Option<&str>, peers: &PeerRules) -> anyhow::Result<Arc<Asker>> {
+    let Some(peer) = peer else {
+        return Ok(peers.anybody());
+    };
+    let id = SpiffeId::parse(peer).map_err(|error| Usage(format!("--peer: {error}")))?;
+    Ok(peers.asker(Named::Spiffe(id)))
+}
+
+/// The listener that is asked, its rules, and who may ask there.
 fn listener(
     config: &Config,
     name: Option<&str>,

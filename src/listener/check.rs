@@ -33,7 +33,7 @@ use crate::listener::accept::{AcceptLimits, Incoming};
 use crate::listener::connection::{Connection, Patience};
 use crate::listener::health::Health;
 use crate::task::Tasks;
-use crate::tls::Standing;
+use crate::tls::Tenure;
 use crate::tls::leaf::Named;
 
 /// Envoy opens one connection per worker and sends every check of that worker over it; what it may
@@ -139,14 +139,14 @@ impl Life {
             return;
         }
         let client = connection.client();
-        let standing = connection.standing(&client);
+        let tenure = connection.tenure(&client);
         if client != Named::Nobody {
             services.checks = services.checks.for_client(client);
         }
-        self.serve(connection, standing, services).await;
+        self.serve(connection, tenure, services).await;
     }
 
-    async fn serve(self, connection: Connection, standing: Option<Standing>, services: Services) {
+    async fn serve(self, connection: Connection, tenure: Option<Tenure>, services: Services) {
         let http2 = http2(Answers::new(Arc::clone(&services.refused)));
         let mut serving = pin!(http2.serve_connection(TokioIo::new(connection), services));
         let forced = tokio::select! {
@@ -154,7 +154,7 @@ impl Life {
             ended = serving.as_mut() => return tell_end(ended),
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(self.age) => true,
-            () = lost(standing) => true,
+            () = lost(tenure) => true,
         };
         serving.as_mut().graceful_shutdown();
         tokio::select! {
@@ -169,9 +169,9 @@ impl Life {
 }
 
 /// Waits until whose connection it is is taken no longer.
-async fn lost(standing: Option<Standing>) {
-    match standing {
-        Some(mut standing) => standing.lost().await,
+async fn lost(tenure: Option<Tenure>) {
+    match tenure {
+        Some(mut tenure) => tenure.lost().await,
         None => std::future::pending().await,
     }
 }

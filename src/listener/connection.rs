@@ -18,7 +18,7 @@ use crate::check::request::PeerAddress;
 use crate::telemetry::metrics::{Metrics, Refusal};
 use crate::tls::leaf::Named;
 use crate::tls::stream::Secured;
-use crate::tls::{ServerTls, Standing};
+use crate::tls::{ServerTls, Tenure};
 
 /// How long a connection may take to say something.
 #[derive(Debug, Clone, Copy)]
@@ -179,9 +179,9 @@ impl Connection {
     }
 
     /// Whether the client whom `client` names is still taken, where that can change.
-    pub(super) fn standing(&self, client: &Named) -> Option<Standing> {
+    pub(super) fn tenure(&self, client: &Named) -> Option<Tenure> {
         match &self.stream {
-            Channel::Secured(stream) => Some(stream.standing(client)),
+            Channel::Secured(stream) => Some(stream.tenure(client)),
             Channel::Plain(_) => None,
         }
     }

@@ -11,7 +11,7 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::telemetry::metrics::Handshake;
 use crate::tls::leaf::{self, Named};
-use crate::tls::{ServerTls, Standing};
+use crate::tls::{ServerTls, Tenure};
 
 /// A connection under TLS.
 #[derive(Debug)]
@@ -91,8 +91,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Secured<IO> {
     }
 
     /// Whether the client whom `client` names is still taken, now and later.
-    pub(crate) fn standing(&self, client: &Named) -> Standing {
-        self.tls.standing(client)
+    pub(crate) fn tenure(&self, client: &Named) -> Tenure {
+        self.tls.tenure(client)
     }
 }
 

@@ -125,8 +125,8 @@ fn verifier(
     }
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-    let built = builder.build();
-    Ok(built.map_err(|error| BadRoots(error.to_string()))?)
+    let built = builder.build().map(|verifier| -> Verifier { verifier });
+    built.map_err(|error| BadRoots(error.to_string()))
 }
 
 impl ClientCertVerifier for PeerVerifier {

@@ -35,18 +35,16 @@ struct Shell {
 impl Shell {
     fn run(&self, script: &str) -> Output {
         let program = Path::new(env!("CARGO_BIN_EXE_portcullis"));
-        let path = std::env::var("PATH").unwrap();
+        let folder = program.parent().expect("the folder of the program");
         Command::new("bash")
-            .args(["-euo", "pipefail", "-c", script])
+            .args(["-euo", "pipefail", "-c"])
+            .arg(format!("PATH=\"$PROGRAMS:$PATH\"\n{script}"))
             .current_dir(&self.folder)
-            .env(
-                "PATH",
-                format!("{}:{path}", program.parent().unwrap().display()),
-            )
+            .env("PROGRAMS", folder)
             .env("REPOSITORY", env!("CARGO_MANIFEST_DIR"))
             .env("INGRESS", &self.ingress)
             .output()
-            .unwrap()
+            .expect("bash")
     }
 }
 
@@ -114,8 +112,10 @@ fn named_files(line: &str) -> Vec<String> {
         match word {
             "-f" => files.extend(words.peek().map(|file| (*file).to_owned())),
             "--set-file" => {
-                let list = words.peek().unwrap().trim_matches('\'');
-                let pairs = list.split(',').map(|pair| pair.split_once('=').unwrap().1);
+                let list = words.peek().expect("a list").trim_matches('\'');
+                let pairs = list
+                    .split(',')
+                    .map(|pair| pair.split_once('=').expect("key=file").1);
                 files.extend(pairs.map(str::to_owned));
             }
             word => files.extend(word.strip_prefix("--from-file=").map(str::to_owned)),
