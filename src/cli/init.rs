@@ -52,6 +52,9 @@ struct IstioArgs {
     /// The service account of the gateway.
     #[arg(long, default_value = "istio-ingressgateway-service-account")]
     gateway_service_account: String,
+    /// The mesh's trust domain (`meshConfig.trustDomain`).
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: String,
     /// How the gateway reaches Portcullis by mutual TLS.
     #[arg(long, value_enum, default_value = "sidecar")]
     mode: Mode,

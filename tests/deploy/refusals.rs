@@ -38,6 +38,16 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("ambient", &["mesh.enabled=false"], "say in check.peers.any"),
     ("ambient", &["mesh.peers=null"], "mesh.peers"),
     (
+        "plain",
+        &["networkPolicy.from=null"],
+        "networkPolicy.from: in mode plain",
+    ),
+    (
+        "sidecar",
+        &["mesh.peers[0]=cluster.local/ns/*/sa/waypoint"],
+        "names no namespace",
+    ),
+    (
         "sidecar",
         &["catalog.documents=null"],
         "without an Api every request is denied",

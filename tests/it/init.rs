@@ -40,6 +40,8 @@ const SPIFFE: &[&str] = &[
     "edge",
     "--gateway-service-account",
     "edge",
+    "--trust-domain",
+    "edge.example",
     "--mode",
     "spiffe",
 ];
@@ -106,6 +108,14 @@ fn init_istio_refuses_what_cannot_be() {
         &["--host", "a.example", "--issuer", "http://idp.example"],
         &["--host", "a.example", "--issuer", "idp"],
         &["--host", "a.example"],
+        &[
+            "--host",
+            "a.example",
+            "--issuer",
+            "https://idp.example",
+            "--trust-domain",
+            "Edge",
+        ],
         &[
             "--host",
             "a.example",

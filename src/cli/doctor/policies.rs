@@ -36,8 +36,11 @@ pub(super) fn examine(manifests: &Manifests<'_>, findings: &mut Findings) {
 fn examine_pair(policy: &Object<'_>, other: &Object<'_>, findings: &mut Findings) {
     let name = "spec.provider.name";
     let (own, theirs) = (policy.node.text_at(name), other.node.text_at(name));
+    // of one name, they are one object, of which the one that is applied last is there
+    let is_same = (policy.name, policy.namespace) == (other.name, other.namespace);
     if let (Some(own), Some(theirs)) = (own, theirs)
         && own != theirs
+        && !is_same
     {
         let what = format!(
             "`{own}` checks workloads that `{theirs}` checks by `{}/{}` ({}:{})",

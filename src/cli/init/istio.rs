@@ -7,6 +7,7 @@ use crate::cli::Usage;
 use crate::cli::init::{IstioArgs, Mode};
 use crate::cli::made::Made;
 use crate::cli::name::{is_label, slug};
+use crate::spiffe::TrustDomain;
 
 const FILES: [(&str, &str); 5] = [
     ("portcullis.yaml", include_str!("portcullis.yaml")),
@@ -52,6 +53,8 @@ impl Asked {
                 return Err(wrong(flag, name, reason));
             }
         }
+        TrustDomain::parse(&args.trust_domain)
+            .map_err(|reason| wrong("--trust-domain", &args.trust_domain, &reason.to_string()))?;
         let label = args.gateway_label.split_once('=');
         let (label, value) = label
             .filter(|(name, value)| !name.is_empty() && !value.is_empty())
@@ -77,6 +80,7 @@ impl Asked {
                 ("@NAMESPACE@", args.namespace.clone()),
                 ("@GATEWAYS@", args.gateway_namespace.clone()),
                 ("@ACCOUNT@", args.gateway_service_account.clone()),
+                ("@TRUST@", args.trust_domain.clone()),
                 ("@MODE@", mode.to_owned()),
                 ("@INJECTION@", namespace_label.to_owned()),
             ],

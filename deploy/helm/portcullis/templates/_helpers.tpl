@@ -28,6 +28,43 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 spiffe://{{ .Values.trustDomain }}/ns/{{ .Release.Namespace }}/sa/{{ include "portcullis.serviceAccount" . }}
 {{- end -}}
 
+{{/* Who can open a connection: what is said, else the namespaces of the proxies that may ask. */}}
+{{- define "portcullis.admitted" -}}
+{{- include "portcullis.refuse" . -}}
+{{- $v := .Values -}}
+{{- if $v.networkPolicy.from -}}
+{{- toYaml $v.networkPolicy.from -}}
+{{- else if eq $v.mode "plain" -}}
+{{- fail "networkPolicy.from: in mode plain, say who can connect to the check ports" -}}
+{{- else -}}
+{{- $who := concat (list) (default list $v.mesh.peers) -}}
+{{- $outbound := default list $v.mesh.outboundPeers -}}
+{{- if eq $v.mode "spiffe" -}}
+{{- $who = concat (list) (default list $v.check.peers.allow) -}}
+{{- $outbound = default list $v.outbound.peers.allow -}}
+{{- end -}}
+{{- if $v.outbound.enabled }}{{ $who = concat $who $outbound }}{{ end -}}
+{{- $namespaces := list -}}
+{{- range $who -}}
+{{- $id := . -}}
+{{- if kindIs "map" . }}{{ $id = default "" .id }}{{ end -}}
+{{- $namespace := regexFind "/ns/[a-z0-9-]+/sa/" $id | trimPrefix "/ns/" | trimSuffix "/sa/" -}}
+{{- if not $namespace -}}
+{{- fail (printf "networkPolicy.from: say who can connect, as `%s` names no namespace" (toString $id)) -}}
+{{- end -}}
+{{- $namespaces = append $namespaces $namespace -}}
+{{- end -}}
+{{- if not $namespaces -}}
+{{- fail "networkPolicy.from: say who can connect, as no proxy is named" -}}
+{{- end -}}
+{{- range $namespaces | uniq }}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ . }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What would not work, or would let somebody in, is refused here. */}}
 {{- define "portcullis.refuse" -}}
 {{- $v := .Values -}}
