@@ -9,9 +9,10 @@
 //! `-- --short` only shows that it works. It needs `.tools/bin/wlapid`: `make workload-api`.
 
 #![expect(
-    clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::indexing_slicing,
     clippy::cast_precision_loss,
     reason = "a benchmark: what fails ends it"
 )]

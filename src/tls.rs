@@ -1,6 +1,6 @@
 //! TLS of our own ports: what they show, and whose certificates they take.
 //!
-//! Each handshake is made with what is in force when it begins ([`Material`]); what is replaced never
+//! Each handshake is made with what is in force when it begins (`material`); what is replaced never
 //! touches connections that run, unless whoever they belong to is no longer taken. Who may ask, once
 //! it is known who it is, is not judged here: that is [`crate::check::peer`].
 //

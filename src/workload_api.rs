@@ -3,13 +3,16 @@
 //!
 //! Streams are followed by tasks and begin where something first asks for them while it is built:
 //! [`WorkloadApi::x509`], [`WorkloadApi::follow_jwt_bundles`]. Every message is the complete state:
-//! what is missing in it is no longer used. While the agent is away, what it last said holds, an
-//! SVID until its end.
+//! what is missing in it is no longer used. A bundle or an SVID in it that cannot be used concerns its
+//! own trust domain, or our SVID, alone. While the agent is away, what it last said holds, an SVID
+//! until its end.
 //
 // INVARIANT: no private key and no JWT-SVID reaches a log, an error or `Debug`.
 
+mod bundles;
 mod jwt_bundles;
 mod jwt_svid;
+mod messages;
 mod readiness;
 mod selection;
 mod shown;

@@ -61,6 +61,9 @@ pub struct Connection {
     waiting: Vec<u8>,
     gone: usize,
     watch: Option<Watch>,
+    /// Whether it ends by itself once its client is taken no longer, and when that is.
+    ends_itself: bool,
+    lost: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _place: Place,
 }
 
@@ -132,6 +135,8 @@ impl Connection {
             waiting: Vec::new(),
             gone: 0,
             watch: Some(watch),
+            ends_itself: false,
+            lost: None,
             _place: place,
         }
     }
@@ -143,6 +148,13 @@ impl Connection {
         if let Channel::Plain(stream) = self.stream {
             self.stream = Channel::Secured(Box::new(Secured::new(tls, stream)));
         }
+        self
+    }
+
+    /// The same, which ends by itself once its client is taken no longer: for servers that cannot
+    /// be asked to end one connection.
+    pub(super) fn ending_itself(mut self) -> Self {
+        self.ends_itself = true;
         self
     }
 
@@ -168,6 +180,29 @@ impl Connection {
             (Poll::Pending, Some(watch)) => watch.poll_deadline(context).map(Err),
             (Poll::Pending, None) => Poll::Pending,
         }
+    }
+
+    /// An error once the client is taken no longer, on a connection that ends by itself.
+    fn poll_lost(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.ends_itself {
+            return Poll::Pending;
+        }
+        if self.lost.is_none() {
+            ready!(self.poll_open(context)).ok();
+            self.lost = self.tenure(&self.client()).map(|mut tenure| {
+                let lost: Pin<Box<dyn Future<Output = ()> + Send>> =
+                    Box::pin(async move { tenure.lost().await });
+                lost
+            });
+        }
+        let Some(lost) = &mut self.lost else {
+            return Poll::Pending;
+        };
+        ready!(lost.as_mut().poll(context));
+        Poll::Ready(io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "the peer is taken no longer",
+        ))
     }
 
     /// Whom the client's certificate names; only once it is open.
@@ -221,6 +256,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(error) = self.poll_lost(context) {
+            return Poll::Ready(Err(error));
+        }
         let before = buffer.filled().len();
         let read = match &mut self.stream {
             Channel::Plain(stream) => Pin::new(stream).poll_read(context, buffer),

@@ -49,7 +49,7 @@ impl Listener for Incoming {
     type Addr = ListenAddress;
 
     async fn accept(&mut self) -> (Connection, ListenAddress) {
-        let connection = self.next().await;
+        let connection = self.next().await.ending_itself();
         (connection, self.address().clone())
     }
 

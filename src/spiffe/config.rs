@@ -29,7 +29,8 @@ pub struct SpiffeConfig {
     pub hint: Option<String>,
     /// What holds where no SVID has that id or hint.
     pub on_missing: OnMissing,
-    /// The mesh's trust domain; left out, that of our SVID.
+    /// The mesh's trust domain; left out, that of our SVID. Needed with `trustDomainAliases` and
+    /// with `federated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_domain: Option<String>,
     /// Other names of the mesh's trust domain, as Istio's `trustDomainAliases`.
@@ -120,8 +121,14 @@ impl SpiffeConfig {
         {
             findings.wrong("hint", "has 1 to 1024 bytes");
         }
-        if self.trust_domain.is_none() && !self.trust_domain_aliases.is_empty() {
-            findings.wrong("trustDomain", "is needed with `trustDomainAliases`");
+        // else nothing would say about whom those of other trust domains are not believed
+        if self.trust_domain.is_none()
+            && !(self.trust_domain_aliases.is_empty() && self.federated.is_empty())
+        {
+            findings.wrong(
+                "trustDomain",
+                "is needed with `trustDomainAliases` and with `federated`",
+            );
         }
         let own = self.trust_domain.iter().map(|name| ("trustDomain", name));
         let aliases = self.trust_domain_aliases.iter();
@@ -274,5 +281,10 @@ mod tests {
             ]
         );
         assert!(found(&SpiffeConfig::default()).is_empty());
+        let federated = SpiffeConfig {
+            federated: vec!["partner.example".into()],
+            ..SpiffeConfig::default()
+        };
+        assert_eq!(found(&federated), ["trustDomain"]);
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spiffe::{JwtBundle, JwtBundleSet, WorkloadApiClient, WorkloadApiError};
+use spiffe::JwtBundle;
 
-use super::stream::{self, Feed, Messages};
-use super::x509::{MAX_BUNDLE_BYTES, MAX_BUNDLES};
-use super::{Inner, JwtBundles};
+use super::messages::JwtMessage;
+use super::stream::{self, Feed, causes};
+use super::{Inner, JwtBundles, bundles};
 use crate::authentication::key_set::KeySet;
 use crate::spiffe::TrustDomain;
 
@@ -25,21 +25,16 @@ pub(super) fn follow(inner: &Arc<Inner>) {
 struct JwtFeed(Arc<Inner>);
 
 impl Feed for JwtFeed {
-    type Message = JwtBundleSet;
+    type Message = JwtMessage;
+
+    const CALL: &'static str = "/SpiffeWorkloadAPI/FetchJWTBundles";
 
     fn name(&self) -> &'static str {
         NAME
     }
 
-    async fn open(
-        &self,
-        client: WorkloadApiClient,
-    ) -> Result<Messages<JwtBundleSet>, WorkloadApiError> {
-        Ok(Box::pin(client.stream_jwt_bundles().await?))
-    }
-
-    fn take(&self, message: JwtBundleSet) -> Result<(), String> {
-        self.publish(read(&message)?);
+    fn take(&self, message: JwtMessage) -> Result<(), String> {
+        self.publish(read(&self.0, &message)?);
         Ok(())
     }
 
@@ -63,32 +58,22 @@ impl JwtFeed {
     }
 }
 
-fn read(set: &JwtBundleSet) -> Result<JwtBundles, String> {
-    if set.len() > MAX_BUNDLES {
-        return Err(format!("it has more than {MAX_BUNDLES} trust domains"));
+fn read(inner: &Inner, message: &JwtMessage) -> Result<JwtBundles, String> {
+    if message.bundles.is_empty() {
+        return Err("it has no bundle".to_owned());
     }
-    let mut bundles = Vec::new();
-    for (name, bundle) in set.iter() {
-        let name = TrustDomain::parse(name.as_str()).map_err(|error| error.to_string())?;
-        let keys = keys(bundle).map_err(|why| format!("the bundle of `{name}`: {why}"))?;
-        for skipped in keys.skipped() {
-            tracing::warn!(trust_domain = %name, %skipped, "a key of a JWT bundle is not used");
-        }
-        bundles.push((name, keys));
-    }
-    Ok(bundles.into_iter().collect())
+    let given = message.bundles.iter();
+    let given = given.map(|(name, bundle)| (name.as_str(), bundle.as_slice()));
+    Ok(bundles::read(inner, given, keys)?.into_iter().collect())
 }
 
 /// The keys of one trust domain. Those for something else than JWT-SVIDs are left out
 /// (SPIFFE Trust Domain and Bundle section 4.2.2).
-pub(super) fn keys(bundle: &JwtBundle) -> Result<KeySet, String> {
+pub(super) fn keys(name: &TrustDomain, bundle: &[u8]) -> Result<KeySet, String> {
+    let of = spiffe::TrustDomain::new(name.as_str()).map_err(|error| error.to_string())?;
+    let bundle = JwtBundle::from_jwt_authorities(of, bundle).map_err(|error| causes(&error))?;
     let mut keys = Vec::new();
-    let mut bytes = 0;
     for authority in bundle.jwt_authorities() {
-        bytes += authority.jwk_json().len();
-        if bytes > MAX_BUNDLE_BYTES {
-            return Err(format!("it has more than {MAX_BUNDLE_BYTES} bytes"));
-        }
         let mut key = serde_json::from_slice::<Value>(authority.jwk_json())
             .map_err(|error| error.to_string())?;
         let Some(members) = key.as_object_mut() else {
@@ -99,5 +84,9 @@ pub(super) fn keys(bundle: &JwtBundle) -> Result<KeySet, String> {
             Some(_) => {}
         }
     }
-    KeySet::from_jwks(&json!({ "keys": keys })).map_err(|error| error.to_string())
+    let keys = KeySet::from_jwks(&json!({ "keys": keys })).map_err(|error| error.to_string())?;
+    for skipped in keys.skipped() {
+        tracing::warn!(trust_domain = %name, %skipped, "a key of a JWT bundle is not used");
+    }
+    Ok(keys)
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use spiffe::transport::{GrpcStatusCode, TransportError};
 use spiffe::{WorkloadApiClient, WorkloadApiError};
 
 use super::selection::{Candidate, Chosen, Wanted};
-use super::stream::{causes, code};
+use super::stream::causes;
 use super::{Inner, Selection};
 use crate::cache::Cache;
 use crate::fetch::{FailureKind, FetchError, Fetches, Joined, Why};
@@ -162,15 +163,28 @@ pub(super) fn check(
 
 /// Why the agent gave none.
 fn failure(inner: &Inner, error: &WorkloadApiError) -> FetchError {
-    use spiffe::transport::GrpcStatusCode as Code;
     let kind = match code(error) {
-        Some(Code::PermissionDenied | Code::InvalidArgument | Code::Unimplemented) => {
-            FailureKind::Refused
-        }
+        Some(
+            GrpcStatusCode::PermissionDenied
+            | GrpcStatusCode::InvalidArgument
+            | GrpcStatusCode::Unimplemented,
+        ) => FailureKind::Refused,
         Some(_) => FailureKind::Unavailable,
         None if matches!(error, WorkloadApiError::Transport(_)) => FailureKind::Unavailable,
         None => FailureKind::Unusable,
     };
     let why = format!("our JWT-SVID: {}: {}", inner.asked(), causes(error));
     FetchError::new(kind, why)
+}
+
+/// The code that the agent answered with, where it did.
+fn code(error: &WorkloadApiError) -> Option<GrpcStatusCode> {
+    if let WorkloadApiError::Transport(TransportError::Status(status)) = error {
+        return Some(status.code());
+    }
+    let is_denied = matches!(
+        error,
+        WorkloadApiError::PermissionDenied(_) | WorkloadApiError::NoIdentityIssued
+    );
+    is_denied.then_some(GrpcStatusCode::PermissionDenied)
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use spiffe::transport::{GrpcStatusCode, TransportError};
-use spiffe::{WorkloadApiClient, WorkloadApiError};
+use spiffe::transport::connect;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::{Code, Status};
 
-use super::Inner;
+use super::{Inner, messages};
 
 /// How long the agent may take to begin a stream and to send its first message.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -22,18 +22,16 @@ const QUIET: Duration = Duration::from_secs(60);
 /// What is done with one stream.
 pub(super) trait Feed: Send + Sync + 'static {
     /// What the stream brings: each is the complete state.
-    type Message: Send;
+    type Message: prost::Message + Default + 'static;
+
+    /// The call that brings them.
+    const CALL: &'static str;
 
     /// The name of the task, and of the stream in metrics.
     fn name(&self) -> &'static str;
 
-    /// Begins the stream.
-    fn open(
-        &self,
-        client: WorkloadApiClient,
-    ) -> impl Future<Output = Result<Messages<Self::Message>, WorkloadApiError>> + Send;
-
-    /// Takes a message; one that cannot be used changes nothing.
+    /// Takes a message. What it has wrong as a whole, or of our own SVID, is the error; what was known
+    /// of that is kept.
     fn take(&self, message: Self::Message) -> Result<(), String>;
 
     /// The agent says that nothing is for us any more.
@@ -44,8 +42,7 @@ pub(super) trait Feed: Send + Sync + 'static {
 }
 
 /// The messages of a stream.
-pub(super) type Messages<T> =
-    std::pin::Pin<Box<dyn Stream<Item = Result<T, WorkloadApiError>> + Send>>;
+pub(super) type Messages<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Why a stream is no more.
 #[derive(Debug)]
@@ -89,14 +86,16 @@ pub(super) async fn follow(inner: Arc<Inner>, feed: impl Feed) {
 /// Follows one stream to its end.
 async fn once<F: Feed>(inner: &Inner, feed: &F, retry: &mut Retry) -> End {
     let begun = timeout(FIRST_MESSAGE, async {
-        let client = WorkloadApiClient::connect(inner.endpoint.clone()).await?;
-        let mut messages = feed.open(client).await?;
+        let channel = connect(&inner.endpoint).await;
+        let channel = channel.map_err(|error| End::Unavailable(causes(&error)))?;
+        let begun = messages::open::<F::Message>(channel, F::CALL).await;
+        let mut messages = begun.map_err(|status| End::of(&status))?;
         let first = messages.next().await;
         Ok((messages, first))
     });
     let (mut messages, mut message) = match begun.await {
         Ok(Ok(begun)) => begun,
-        Ok(Err(error)) => return End::of(&error),
+        Ok(Err(end)) => return end,
         Err(_) => return End::Unavailable("no answer in time".to_owned()),
     };
     loop {
@@ -110,10 +109,7 @@ async fn once<F: Feed>(inner: &Inner, feed: &F, retry: &mut Retry) -> End {
                 Ok(()) => retry.taken(inner, feed.name()),
                 Err(why) => retry.refused(inner, feed.name(), &why),
             },
-            Some(Err(error)) if is_of_message(&error) => {
-                retry.refused(inner, feed.name(), &error.to_string());
-            }
-            Some(Err(error)) => return End::of(&error),
+            Some(Err(status)) => return End::of(&status),
         }
         let next = messages.next();
         message = match feed.patience() {
@@ -124,29 +120,6 @@ async fn once<F: Feed>(inner: &Inner, feed: &F, retry: &mut Retry) -> End {
             None => next.await,
         };
     }
-}
-
-/// Whether a message is at fault, and not the stream.
-fn is_of_message(error: &WorkloadApiError) -> bool {
-    !matches!(
-        error,
-        WorkloadApiError::Transport(_)
-            | WorkloadApiError::PermissionDenied(_)
-            | WorkloadApiError::NoIdentityIssued
-            | WorkloadApiError::Endpoint(_)
-    )
-}
-
-/// The code that the agent answered with, where it did.
-pub(super) fn code(error: &WorkloadApiError) -> Option<GrpcStatusCode> {
-    if let WorkloadApiError::Transport(TransportError::Status(status)) = error {
-        return Some(status.code());
-    }
-    let is_denied = matches!(
-        error,
-        WorkloadApiError::PermissionDenied(_) | WorkloadApiError::NoIdentityIssued
-    );
-    is_denied.then_some(GrpcStatusCode::PermissionDenied)
 }
 
 /// The error with its causes: what cannot be reached says why only there.
@@ -164,14 +137,25 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
 }
 
 impl End {
-    fn of(error: &WorkloadApiError) -> Self {
-        let text = causes(error);
-        match code(error) {
-            Some(GrpcStatusCode::PermissionDenied) => Self::Denied(text),
-            Some(GrpcStatusCode::InvalidArgument | GrpcStatusCode::Unimplemented) => {
-                Self::Misused(text)
-            }
-            Some(_) | None => Self::Unavailable(text),
+    fn of(status: &Status) -> Self {
+        let text = causes(status);
+        match status.code() {
+            Code::PermissionDenied => Self::Denied(text),
+            Code::InvalidArgument | Code::Unimplemented => Self::Misused(text),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::Unauthenticated => Self::Unavailable(text),
         }
     }
 

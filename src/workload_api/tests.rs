@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 
 use super::jwt_bundles::keys;
 use super::jwt_svid::check;
+use super::messages::X509Given;
 use crate::authentication::algorithm::Algorithm;
+use crate::authentication::key_set::KeySet;
+use crate::spiffe::TrustDomain;
 
 const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
-fn bundle(document: &Value) -> spiffe::JwtBundle {
-    let domain = spiffe::TrustDomain::new("td").unwrap();
-    spiffe::JwtBundle::from_jwt_authorities(domain, document.to_string().as_bytes()).unwrap()
+fn read(document: &Value) -> Result<KeySet, String> {
+    let domain = TrustDomain::parse("td").unwrap();
+    keys(&domain, document.to_string().as_bytes())
 }
 
 #[test]
@@ -30,7 +33,7 @@ fn keys_for_something_else_than_jwt_svids_are_left_out() {
         key("plain", Value::Null), key("svid", json!("jwt-svid")), key("sig", json!("sig")),
         key("x509", json!("x509-svid")), key("wit", json!("wit-svid")), key("number", json!(7)),
     ] });
-    let keys = keys(&bundle(&document)).unwrap();
+    let keys = read(&document).unwrap();
     for id in ["plain", "svid", "sig"] {
         assert!(keys.find(Some(id), Algorithm::Es256).is_ok(), "{id}");
     }
@@ -40,7 +43,7 @@ fn keys_for_something_else_than_jwt_svids_are_left_out() {
 #[test]
 fn a_bundle_that_shows_a_private_key_is_refused() {
     let key = json!({ "kty": "EC", "crv": "P-256", "kid": "k", "x": X, "y": Y, "d": "AA" });
-    assert!(keys(&bundle(&json!({ "keys": [key] }))).is_err());
+    assert!(read(&json!({ "keys": [key] })).is_err());
 }
 
 fn svid(expires: i64) -> spiffe::JwtSvid {
@@ -84,4 +87,17 @@ fn a_jwt_svid_that_is_over_or_for_somebody_else_is_not_used() {
     let why = "is not for the audience that was asked for";
     assert_eq!(of(60, "other"), Err(why));
     assert_eq!(of(60, "idp"), Ok(()));
+}
+
+#[test]
+fn no_private_key_of_a_message_is_told() {
+    let given = X509Given {
+        id: "spiffe://td/a".to_owned(),
+        key: b"\x07\x07\x07\x07".to_vec(),
+        ..X509Given::default()
+    };
+    assert_eq!(
+        format!("{given:?}"),
+        r#"X509Given { id: "spiffe://td/a", .. }"#
+    );
 }

@@ -1,29 +1,21 @@
 //! The stream of X509-SVIDs and of the authorities of trust domains.
 
+mod offer;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::CertifiedKey;
-use spiffe::{WorkloadApiClient, WorkloadApiError, X509BundleSet, X509Context, X509Svid};
-use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::selection::{Candidate, Chosen};
-use super::stream::{self, Feed, Messages};
-use super::{Inner, Svid, X509State};
-use crate::secret::Secret;
-use crate::spiffe::config::Mesh;
-use crate::spiffe::{SpiffeId, TrustDomain};
+use super::messages::X509Message;
+use super::stream::{self, Feed};
+use super::{Inner, Svid, X509State, bundles};
+use crate::spiffe::TrustDomain;
+use offer::{Offer, chosen, ours, read_svids};
 
-/// The most SVIDs that a message may have.
-const MAX_SVIDS: usize = 100;
-/// The most trust domains that a message may have.
-pub(super) const MAX_BUNDLES: usize = 200;
-/// The most bytes that the authorities of one trust domain may have.
-pub(super) const MAX_BUNDLE_BYTES: usize = 4 * 1024 * 1024;
 /// Where a stream brings no newer SVID by then, it is opened anew: agents do so at half of a life.
 const STALE_PART: f64 = 0.8;
 /// The shortest wait for that.
@@ -42,25 +34,40 @@ pub(super) fn follow(inner: &Arc<Inner>) {
 
 const NAME: &str = "workload_api_x509";
 
+type Bundles = BTreeMap<TrustDomain, Arc<[CertificateDer<'static>]>>;
+
 struct X509Feed(Arc<Inner>);
 
 impl Feed for X509Feed {
-    type Message = X509Context;
+    type Message = X509Message;
+
+    const CALL: &'static str = "/SpiffeWorkloadAPI/FetchX509SVID";
 
     fn name(&self) -> &'static str {
         NAME
     }
 
-    async fn open(
-        &self,
-        client: WorkloadApiClient,
-    ) -> Result<Messages<X509Context>, WorkloadApiError> {
-        Ok(Box::pin(client.stream_x509_contexts().await?))
-    }
-
-    fn take(&self, message: X509Context) -> Result<(), String> {
-        let state = read(&self.0, &message)?;
-        self.0.publish(state);
+    fn take(&self, message: X509Message) -> Result<(), String> {
+        let svids = read_svids(&message)?;
+        let at = chosen(&self.0, &svids);
+        let bundles = read_bundles(&self.0, &message, &svids, at)?;
+        match at
+            .and_then(|at| svids.get(at))
+            .map(|one| ours(&self.0, one))
+        {
+            None => self.0.publish(X509State {
+                svid: None,
+                bundles,
+            }),
+            Some(Ok(svid)) => self.0.publish(X509State {
+                svid: Some(Arc::new(svid)),
+                bundles,
+            }),
+            Some(Err(why)) => {
+                self.0.publish_bundles(bundles);
+                return Err(why);
+            }
+        }
         Ok(())
     }
 
@@ -94,6 +101,18 @@ impl Inner {
             tracing::info!(svid.id = %svid.id, svid.not_after = %svid.not_after, "our SVID");
         }
         self.x509.send_replace(Arc::new(state));
+    }
+
+    /// The same with the SVID that we have.
+    fn publish_bundles(&self, bundles: Bundles) {
+        let metrics = &self.surroundings.metrics;
+        metrics.set_trust_bundles(NAME, bundles.len());
+        self.x509.send_modify(|state| {
+            *state = Arc::new(X509State {
+                svid: state.svid.clone(),
+                bundles,
+            });
+        });
     }
 
     /// Takes away the SVID that is over, if it is.
@@ -153,115 +172,34 @@ impl Svid {
     }
 }
 
-/// What a message says, where all of it can be used.
-fn read(inner: &Inner, message: &X509Context) -> Result<X509State, String> {
-    let svids = message.svids();
-    if svids.len() > MAX_SVIDS {
-        return Err(format!("it has more than {MAX_SVIDS} SVIDs"));
-    }
-    let bundles = read_bundles(message.bundle_set())?;
-    let candidates = svids.iter().map(|svid| Candidate {
-        id: svid.spiffe_id().to_string(),
-        hint: svid.hint(),
-    });
-    let chosen = match inner.selection.choose(candidates) {
-        Chosen::At(at) => svids.get(at),
-        Chosen::FirstInstead => {
-            let wanted = inner.selection.to_string();
-            tracing::warn!(%wanted, "no SVID is the one that is asked for; the first is ours");
-            svids.first()
-        }
-        Chosen::None => {
-            let wanted = inner.selection.to_string();
-            tracing::warn!(%wanted, "no SVID is the one that is asked for; we have none");
-            None
-        }
-    };
-    let svid = match chosen {
-        Some(svid) => {
-            let now = inner.surroundings.clock.now();
-            let checked = check(svid, &inner.mesh, now);
-            Some(Arc::new(checked.map_err(|why| {
-                format!("the SVID `{}`: {why}", svid.spiffe_id())
-            })?))
-        }
-        None => None,
-    };
-    Ok(X509State { svid, bundles })
-}
-
+/// The bundles of a message: that of our SVID goes before others of its trust domain.
 fn read_bundles(
-    set: &X509BundleSet,
-) -> Result<BTreeMap<TrustDomain, Arc<[CertificateDer<'static>]>>, String> {
-    if set.len() > MAX_BUNDLES {
-        return Err(format!("it has more than {MAX_BUNDLES} trust domains"));
-    }
-    let mut bundles = BTreeMap::new();
-    for (name, bundle) in set.iter() {
-        let name = TrustDomain::parse(name.as_str()).map_err(|error| error.to_string())?;
-        let authorities = bundle.authorities();
-        let bytes: usize = authorities.iter().map(|one| one.as_bytes().len()).sum();
-        if bytes > MAX_BUNDLE_BYTES {
-            return Err(format!(
-                "the bundle of `{name}` has more than {MAX_BUNDLE_BYTES} bytes"
-            ));
-        }
-        let authorities = authorities.iter();
-        let authorities = authorities.map(|one| CertificateDer::from(one.as_bytes().to_vec()));
-        bundles.insert(name, authorities.collect());
-    }
-    Ok(bundles)
+    inner: &Inner,
+    message: &X509Message,
+    svids: &[Offer<'_>],
+    at: Option<usize>,
+) -> Result<Bundles, String> {
+    let ours = at.and_then(|at| svids.get(at));
+    let own = ours.into_iter().chain(svids);
+    let own = own.map(|one| (one.domain.as_str(), one.given.bundle.as_slice()));
+    let federated = message.federated.iter();
+    let federated = federated.map(|(name, bundle)| (name.as_str(), bundle.as_slice()));
+    bundles::read(inner, own.chain(federated), |_, bundle| authorities(bundle))
 }
 
-/// Checks an SVID before it is ours (X509-SVID sections 2 to 5); that it has one SPIFFE ID with a
-/// path, and the key usage of a leaf, was checked as it was read.
-fn check(svid: &X509Svid, mesh: &Mesh, now: Timestamp) -> Result<Svid, String> {
-    let id = SpiffeId::parse(&svid.spiffe_id().to_string()).map_err(|error| error.to_string())?;
-    if let Some(own) = &mesh.trust_domain
-        && !mesh.aliases.are_same(own, id.trust_domain())
-    {
-        return Err(format!("it is not of `spiffe.trustDomain`, `{own}`"));
+/// The certificates of one trust domain, which stand one after another.
+fn authorities(bundle: &[u8]) -> Result<Arc<[CertificateDer<'static>]>, String> {
+    let mut authorities = Vec::new();
+    let mut rest = bundle;
+    while !rest.is_empty() {
+        let (after, _) = X509Certificate::from_der(rest)
+            .map_err(|_| "a certificate cannot be read".to_owned())?;
+        let one = rest.get(..rest.len() - after.len()).unwrap_or_default();
+        authorities.push(CertificateDer::from(one.to_vec()));
+        rest = after;
     }
-    let (_, leaf) = X509Certificate::from_der(svid.leaf().as_bytes())
-        .map_err(|_| "its certificate cannot be read".to_owned())?;
-    let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN);
-    let not_before = time(leaf.validity().not_before.timestamp());
-    let not_after = time(leaf.validity().not_after.timestamp());
-    if not_after <= now {
-        return Err(format!("it is over since {not_after}"));
+    if authorities.is_empty() {
+        return Err("it has no certificate".to_owned());
     }
-    check_extensions(&leaf)?;
-    let chain = svid.cert_chain().iter();
-    let chain: Vec<_> = chain
-        .map(|one| CertificateDer::from(one.as_bytes().to_vec()))
-        .collect();
-    let key = PrivatePkcs8KeyDer::from(svid.private_key().as_bytes().to_vec());
-    let key = Secret::new(PrivateKeyDer::from(key));
-    let provider = aws_lc_rs::default_provider();
-    let certified_key = CertifiedKey::from_der(chain.clone(), key.expose().clone_key(), &provider)
-        .map_err(|error| format!("its key and certificate are no pair: {error}"))?;
-    Ok(Svid {
-        id,
-        chain,
-        key,
-        certified_key: Arc::new(certified_key),
-        not_before,
-        not_after,
-    })
-}
-
-/// X509-SVID sections 4.3 and 4.4: the key usage is critical, and an extended one is for both sides.
-fn check_extensions(leaf: &X509Certificate<'_>) -> Result<(), String> {
-    for extension in leaf.extensions() {
-        let parsed = extension.parsed_extension();
-        if matches!(parsed, ParsedExtension::KeyUsage(_)) && !extension.critical {
-            return Err("its key usage is not critical".to_owned());
-        }
-        if let ParsedExtension::ExtendedKeyUsage(usage) = parsed
-            && !(usage.any || usage.server_auth && usage.client_auth)
-        {
-            return Err("its extended key usage is not for servers and clients".to_owned());
-        }
-    }
-    Ok(())
+    Ok(authorities.into())
 }

@@ -1,7 +1,7 @@
 //! The Workload API's client, with an agent that speaks go-spiffe's messages: where it is found, what
 //! is done when it refuses, goes away or takes away, and which SVIDs are taken.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::providers::{Scene, Stage};
 use crate::support::eventually;
@@ -164,6 +164,57 @@ async fn every_message_is_the_complete_state() {
     assert_eq!(scene.metric(BUNDLES), Some(0.0));
     agent.set(json!({ "svids": [{ "id": ID }] }));
     wait_for(&scene, EXPIRY, |expiry| expiry > 0.0);
+}
+
+#[tokio::test]
+async fn s5_a_bad_bundle_of_one_trust_domain_keeps_no_update_of_others_away() {
+    let agent = WorkloadApi::start();
+    let scene = asking(&agent).start();
+    let told_of = |what: &str| {
+        let told = scene.server.stderr();
+        let lines = told.lines().filter(|line| line.contains("left out"));
+        lines.filter(|line| line.contains(what)).count()
+    };
+    let given = |spoiled: Value| {
+        let names = ["partner.example", "old.example"];
+        json!({ "svids": [{ "id": ID }], "federated": names, "spoiled": spoiled })
+    };
+    for (at, wrong) in ["unreadable", "large"].into_iter().enumerate() {
+        let updates = scene.metric(UPDATES).unwrap_or_default();
+        agent.set(given(json!({ "partner.example": wrong })));
+        wait_for(&scene, UPDATES, |now| now > updates);
+        wait_for(&scene, BUNDLES, |bundles| bundles == 2.0);
+        assert_eq!(told_of("partner.example"), at + 1, "{wrong}");
+    }
+    // our own is judged in the same way, and our SVID is another matter
+    let updates = scene.metric(UPDATES).unwrap_or_default();
+    agent.set(given(json!({ "cluster.local": "unreadable" })));
+    wait_for(&scene, UPDATES, |now| now > updates);
+    wait_for(&scene, BUNDLES, |bundles| bundles == 2.0);
+    assert_eq!((told_of("cluster.local"), told_of("old.example")), (1, 0));
+    agent.set(given(json!({})));
+    wait_for(&scene, BUNDLES, |bundles| bundles == 3.0);
+    let told = scene.server.stderr();
+    assert!(!told.contains("a message cannot be used"), "{told}");
+}
+
+#[tokio::test]
+async fn s5_a_bad_svid_keeps_no_bundle_away_and_one_of_others_is_nothing_to_us() {
+    let agent = WorkloadApi::start();
+    let scene = asking(&agent).start();
+    let expiry = scene.metric(EXPIRY);
+    let bad = json!({ "id": ID, "defect": "twoURIs" });
+    agent.set(json!({ "svids": [bad], "federated": ["partner.example"] }));
+    wait_for(&scene, BUNDLES, |bundles| bundles == 2.0);
+    assert_eq!(
+        (scene.metric(EXPIRY), scene.metric(UPDATES)),
+        (expiry, Some(1.0)),
+        "what we had before"
+    );
+    let other = json!({ "id": "spiffe://cluster.local/other", "defect": "twoURIs" });
+    agent.set(json!({ "svids": [{ "id": ID }, other] }));
+    wait_for(&scene, UPDATES, |updates| updates == 2.0);
+    assert_eq!(scene.metric(BUNDLES), Some(1.0));
 }
 
 #[tokio::test]

@@ -44,8 +44,13 @@ impl Rolling<'_> {
         )
     }
 
-    fn server(around: &Around, port: u16) -> Portcullis {
-        let address = json!(format!("127.0.0.1:{port}"));
+    /// Where the replica in `slot` is asked.
+    fn address(slot: usize, port: u16) -> String {
+        format!("127.0.0.{}:{port}", slot + 1)
+    }
+
+    fn server(around: &Around, slot: usize, port: u16) -> Portcullis {
+        let address = json!(Self::address(slot, port));
         around
             .server()
             .set(&["listeners", "inbound", "address"], address)
@@ -61,14 +66,14 @@ impl Rolling<'_> {
         self.mesh
             .set("replicas", Some(&Self::slices(self.ports, ready)));
         assert_eq!(server.terminate(), Some(0), "{}", server.stderr());
-        *server = Self::server(self.around, self.ports[slot]);
+        *server = Self::server(self.around, slot, self.ports[slot]);
         self.mesh
             .set("replicas", Some(&Self::slices(self.ports, [true, true])));
         let what = format!("the gateway to send checks to both: {}", self.mesh.log());
         eventually(&what, || {
             let clusters = self.envoy.admin("/clusters").text();
-            let port = format!("127.0.0.1:{}::rq_total::", self.ports[slot]);
-            let mut lines = clusters.lines().filter(|line| line.contains(&port));
+            let counter = format!("{}::rq_total::", Self::address(slot, self.ports[slot]));
+            let mut lines = clusters.lines().filter(|line| line.contains(&counter));
             let total: u64 = lines.next()?.rsplit("::").next()?.parse().ok()?;
             (total > 0).then_some(())
         });
@@ -79,7 +84,7 @@ impl Rolling<'_> {
 fn a_rolling_restart_of_two_replicas_fails_no_request() {
     let (around, upstream) = (Around::start(), Upstream::start());
     let (port, ports) = (free_port(), [free_port(), free_port()]);
-    let mut servers = ports.map(|port| Rolling::server(&around, port));
+    let mut servers = [0, 1].map(|slot| Rolling::server(&around, slot, ports[slot]));
     let objects = pods(&upstream, &[("ingress", port)]);
     let mesh =
         Mesh::start(applied(objects).text("replicas", &Rolling::slices(ports, [true, true])));

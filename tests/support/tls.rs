@@ -93,6 +93,14 @@ impl TlsClient {
         }
     }
 
+    /// The same, speaking HTTP/1.1.
+    pub(crate) fn speaking_http1(mut self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        self.config = Arc::new(config);
+        self
+    }
+
     /// The same, asking for this name.
     pub(crate) fn asking_for(mut self, name: &'static str) -> Self {
         self.name = name;

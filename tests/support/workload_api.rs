@@ -98,7 +98,8 @@ impl WorkloadApi {
     // --- what it gives ---
 
     /// Sets all that it gives: `svids` (each with `id`, and `hint`, `ttl`, `dns`, `defect` where a
-    /// test wants them), `federated` (names of trust domains), `jwtTtl`, `jwtIssuer`, and `errors`
+    /// test wants them), `federated` (names of trust domains), `spoiled` (by trust domain:
+    /// `unreadable`, `large`, `manyKeys`), `jwtTtl`, `jwtIssuer`, and `errors`
     /// by call (`x509`, `jwtSvid`, `jwtBundles`; such as `PermissionDenied`). Streams hear of it.
     pub(crate) fn set(&self, setting: Value) {
         self.ask("/set", &setting);

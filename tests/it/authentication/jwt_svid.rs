@@ -210,6 +210,35 @@ async fn s26_tokens_of_a_bundle_that_was_taken_away_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn s26_a_bad_bundle_of_one_trust_domain_keeps_no_removed_key_of_others_in_force() {
+    let scene = Scene::start();
+    for wrong in ["unreadable", "large", "manyKeys"] {
+        let (old, partner) = (scene.token(CHECKOUT), scene.token(PUMP));
+        scene.until("permitted", &old).await;
+        scene.until("permitted", &partner).await;
+        let given = |spoiled: Value| {
+            let federated = ["partner.example"];
+            json!({ "svids": [{ "id": ID }], "federated": federated, "spoiled": spoiled })
+        };
+        scene.agent.set(given(json!({ "partner.example": wrong })));
+        scene.until("issuer_untrusted", &partner).await;
+        scene.agent.renew_jwt_key("cluster.local");
+        scene.until("permitted", &scene.token(CHECKOUT)).await;
+        let reason = scene.reason("who.example", &old).await;
+        assert!(
+            ["key_unknown", "signature_invalid"].contains(&reason.as_str()),
+            "{wrong}: {reason}"
+        );
+        let told = scene.server.stderr();
+        assert!(
+            told.contains("a bundle is left out") && told.contains("partner.example"),
+            "{told}"
+        );
+        scene.agent.set(given(json!({})));
+    }
+}
+
+#[tokio::test]
 async fn s25_without_any_bundle_a_token_is_a_fault_and_no_denial() {
     let agent = WorkloadApi::start();
     let token = agent.sign_jwt(CHECKOUT, &["orders"], TTL);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{GATEWAY, open_check, plain};
@@ -170,6 +170,29 @@ async fn s5_a_bundle_that_is_taken_away_ends_the_connections_of_its_trust_domain
     eventually("readiness to end", || {
         (server.observe("/readyz").status == 503).then_some(())
     });
+}
+
+#[tokio::test]
+async fn s5_a_bundle_that_is_taken_away_ends_connections_of_the_admin_api_too() {
+    let agent = WorkloadApi::start();
+    agent.set(json!({ "svids": [{ "id": ID }], "federated": [PARTNER] }));
+    let server = with_svid(&agent)
+        .set(&["listeners", "admin", "tls"], json!({ "spiffe": {} }))
+        .start();
+    let partner = tls_of(&agent, PARTNERS_GATEWAY);
+    until_handshakes(&server, &partner, true).await;
+    let admin = partner.speaking_http1();
+    let mut theirs = admin.connect(server.address("admin")).await.unwrap();
+    let request = b"GET /v1/apis HTTP/1.1\r\nhost: admin\r\n\r\n";
+    theirs.write_all(request).await.unwrap();
+    let mut answer = [0; 9];
+    theirs.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 ");
+    agent.set(json!({ "svids": [{ "id": ID }], "federated": [] }));
+    // before its silence would end it
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, theirs.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the connection goes on");
 }
 
 #[tokio::test]

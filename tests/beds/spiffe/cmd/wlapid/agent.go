@@ -13,6 +13,8 @@ type setting struct {
 	SVIDs []wanted `json:"svids"`
 	// Federated names the trust domains whose bundles are given beside those of the SVIDs.
 	Federated []string `json:"federated"`
+	// Spoiled names what is wrong with the bundles of trust domains: `unreadable`, `large`, or, of keys, `manyKeys`.
+	Spoiled map[string]string `json:"spoiled"`
 	// JWTTTL is how long JWT-SVIDs last.
 	JWTTTL duration `json:"jwtTtl"`
 	// JWTIssuer is their issuer; empty: they have none.

@@ -197,6 +197,9 @@ func (a *authority) jwtSVID(id string, audience []string, ttl time.Duration, iss
 
 // jwks is the bundle of the authority's JWT-SVIDs.
 func (a *authority) jwks() ([]byte, error) {
-	key := jose.JSONWebKey{Key: a.jwtKey.Public(), KeyID: a.jwtID, Use: "jwt-svid"}
-	return json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key}})
+	return json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{a.publicKey(a.jwtID)}})
+}
+
+func (a *authority) publicKey(id string) jose.JSONWebKey {
+	return jose.JSONWebKey{Key: a.jwtKey.Public(), KeyID: id, Use: "jwt-svid"}
 }

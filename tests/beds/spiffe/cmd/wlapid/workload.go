@@ -133,8 +133,12 @@ func (s *api) FetchX509SVID(_ *workload.X509SVIDRequest, out grpc.ServerStreamin
 				return err
 			}
 			one := s.agent.current[at]
+			bundle, err := s.agent.x509Bundle(authority)
+			if err != nil {
+				return err
+			}
 			answer.Svids = append(answer.Svids, &workload.X509SVID{
-				SpiffeId: svid.ID, X509Svid: one.chain, X509SvidKey: one.key, Bundle: authority.root.Raw, Hint: svid.Hint,
+				SpiffeId: svid.ID, X509Svid: one.chain, X509SvidKey: one.key, Bundle: bundle, Hint: svid.Hint,
 			})
 		}
 		for _, domain := range s.agent.setting.Federated {
@@ -142,7 +146,11 @@ func (s *api) FetchX509SVID(_ *workload.X509SVIDRequest, out grpc.ServerStreamin
 			if err != nil {
 				return err
 			}
-			answer.FederatedBundles["spiffe://"+domain] = authority.root.Raw
+			bundle, err := s.agent.x509Bundle(authority)
+			if err != nil {
+				return err
+			}
+			answer.FederatedBundles["spiffe://"+domain] = bundle
 		}
 		return out.Send(answer)
 	})
@@ -150,7 +158,7 @@ func (s *api) FetchX509SVID(_ *workload.X509SVIDRequest, out grpc.ServerStreamin
 
 func (s *api) FetchX509Bundles(_ *workload.X509BundlesRequest, out grpc.ServerStreamingServer[workload.X509BundlesResponse]) error {
 	return s.agent.stream(out.Context(), "x509Bundles", func() error {
-		bundles, err := s.agent.bundles(func(a *authority) ([]byte, error) { return a.root.Raw, nil })
+		bundles, err := s.agent.bundles(s.agent.x509Bundle)
 		if err != nil {
 			return err
 		}
@@ -160,7 +168,7 @@ func (s *api) FetchX509Bundles(_ *workload.X509BundlesRequest, out grpc.ServerSt
 
 func (s *api) FetchJWTBundles(_ *workload.JWTBundlesRequest, out grpc.ServerStreamingServer[workload.JWTBundlesResponse]) error {
 	return s.agent.stream(out.Context(), "jwtBundles", func() error {
-		bundles, err := s.agent.bundles((*authority).jwks)
+		bundles, err := s.agent.bundles(s.agent.jwtBundle)
 		if err != nil {
 			return err
 		}
