@@ -8,6 +8,7 @@ mod fiware;
 mod header_filter;
 mod input;
 mod openapi;
+mod overlap;
 mod report;
 mod wso2;
 

@@ -106,6 +106,64 @@ fn the_mesh_config_is_found_wherever_it_stands_and_lines_are_those_of_the_file()
 }
 
 #[test]
+fn every_match_that_leaves_requests_unchecked_is_told_by_its_place() {
+    let (found, _) = findings(&["rules-in-part/bad.yaml"]);
+    let told: Vec<&str> = found
+        .iter()
+        .filter(|one| one["code"] == "rules-in-part")
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
+    for place in [
+        "from[0].source.ipBlocks",
+        "to[0].operation.methods",
+        "from[0].source.notIpBlocks",
+        "to[0].operation.notMethods",
+        "from[0].source.remoteIpBlocks",
+        "from[0].source.notRemoteIpBlocks",
+        "to[0].operation.ports",
+        "to[0].operation.notPorts",
+        "to[0].operation.notHosts",
+        "to[0].operation.notPaths[0]",
+        "when[0].key",
+    ] {
+        assert!(
+            told.iter().any(|one| one.ends_with(place)),
+            "{place}: {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 11, "{told:#?}");
+}
+
+#[test]
+fn a_listener_is_open_where_it_says_in_no_way_who_may_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portcullis.yaml");
+    let own = "certificate: { file: a }, key: { file: b }";
+    for (keys, is_open) in [
+        ("peers: { requestXfcc: true }".to_owned(), true),
+        ("peers: {}".to_owned(), true),
+        ("peers: { allow: null }".to_owned(), true),
+        (format!("tls: {{ {own} }}"), true),
+        (format!("tls: {{ {own}, clientCa: {{ file: c }} }}"), false),
+        ("tls: { spiffe: {} }".to_owned(), false),
+        ("peers: { any: 'a network policy' }".to_owned(), false),
+        (
+            "peers: { allow: ['spiffe://a/b'], requestXfcc: true }".to_owned(),
+            false,
+        ),
+    ] {
+        let content = format!(
+            "listeners: {{ inbound: {{ type: check, address: 0.0.0.0:9001, {keys} }} }}\n\
+             catalog: {{ sources: [{{ name: main, type: file, path: catalog }}] }}\n"
+        );
+        std::fs::write(&file, content).unwrap();
+        let (found, _) = findings(&[file.to_str().unwrap()]);
+        let told = found.iter().any(|one| one["code"] == "listener-open");
+        assert_eq!(told, is_open, "{keys}: {found:#?}");
+    }
+}
+
+#[test]
 fn a_mesh_wide_policy_that_takes_in_a_narrow_one_of_another_provider_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let policy = |name: &str, namespace: &str, selector: &str, provider: &str| {

@@ -156,3 +156,156 @@ fn what_cannot_be_carried_over_is_never_judged_as_something_wider() {
         );
     }
 }
+
+/// Asserts that descriptions with these paths are refused for a reason, or taken where there is none.
+#[track_caller]
+fn assert_refused(cases: &[(&str, &str)], flags: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input.yaml");
+    let head = "openapi: 3.0.3\ninfo: { title: a, version: '1' }\nservers: [{ url: 'https://a.example' }]\n\
+                components: { securitySchemes: { a: { type: http, scheme: bearer }, b: { type: http, scheme: bearer } } }\n";
+    for (paths, reason) in cases {
+        std::fs::write(&file, format!("{head}paths:\n{paths}\n")).unwrap();
+        let output = import(&[&["openapi", file.to_str().unwrap()], flags].concat());
+        let told = text(&output.stderr);
+        let code = if reason.is_empty() { 0 } else { 78 };
+        assert_eq!(output.status.code(), Some(code), "{paths}: {told}");
+        assert!(told.contains(reason), "{paths}: {told}");
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_read_is_never_judged_as_a_wider_one() {
+    let judged = "its requests would be judged as those of `/users/{id}`";
+    let admin = "  { get: { security: [{ a: [admin] }] } }";
+    let user = "  /users/{id}: { get: { security: [{ a: [user] }] } }\n";
+    let cases: Vec<(String, &str)> = [
+        (format!("  /users/{{id}}:promote: {admin}"), judged),
+        (format!("  /users/{{name}}.json: {admin}"), judged),
+        (format!("  /users//me: {admin}"), judged),
+        (format!("  /users/me?all=true: {admin}"), judged),
+        ("  /users/me: { $ref: './me.yaml' }".to_owned(), judged),
+        (
+            "  /users/me: { $ref: '#/paths/~1users~1{id}', get: { security: [{ a: [admin] }] } }"
+                .to_owned(),
+            judged,
+        ),
+        ("  /users/me:".to_owned(), judged),
+        ("  /users/me: { get: }".to_owned(), judged),
+        (
+            "  /users/me: { GET: { security: [{ a: [admin] }] } }".to_owned(),
+            judged,
+        ),
+        (
+            "  /users/me: { security: [{ a: [admin] }], get: {} }".to_owned(),
+            judged,
+        ),
+        (
+            "  /users/me: { get: { security: [{ a: admin }] } }".to_owned(),
+            judged,
+        ),
+        (
+            "  /users/me: { get: { security: [{ a: [2024] }] } }".to_owned(),
+            judged,
+        ),
+        (
+            "  /users/me: { post: { security: [{ a: admin }] } }".to_owned(),
+            "",
+        ),
+        (format!("  /users/{{id}}.json/all: {admin}"), ""),
+        (format!("  /people/{{id}}:promote: {admin}"), ""),
+    ]
+    .map(|(paths, reason)| (format!("{user}{paths}"), reason))
+    .into();
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(a, b)| (a.as_str(), *b)).collect();
+    assert_refused(&cases, &[]);
+}
+
+#[test]
+fn an_open_template_never_opens_what_is_closed() {
+    let open = "it would take requests to `/users/me`, which not everybody may call";
+    let judged = "its requests would be judged as those of `/{x}`";
+    assert_refused(
+        &[
+            (
+                "  /users/{id}: { get: { security: [] } }\n  /users/me: { get: { security: [{ a: [admin] }] } }",
+                open,
+            ),
+            (
+                "  /users/{id}: { post: { security: [] } }\n  /users/me: { get: { security: [{ a: [admin] }] } }",
+                open,
+            ),
+            (
+                "  /admin: { get: { security: [{ a: [] }] }, post: { security: [{ a: [], b: [] }] } }\n  /{x}: { post: { security: [] } }",
+                judged,
+            ),
+            (
+                "  /admin: { get: { security: [] }, post: { security: [{ a: [], b: [] }] } }\n  /{x}: { post: { security: [{ a: [] }] } }",
+                judged,
+            ),
+            (
+                "  /admin: { get: { security: [] }, post: { security: [{ a: [], b: [] }] } }\n  /{x}: { post: { security: [] } }",
+                "",
+            ),
+            (
+                "  /users/{id}: { get: { security: [] }, put: { security: [{ a: [] }] } }",
+                "",
+            ),
+        ],
+        &["--allow-anonymous"],
+    );
+}
+
+#[test]
+fn what_is_closed_is_asked_before_what_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input.yaml");
+    std::fs::write(
+        &file,
+        "openapi: 3.0.3\ninfo: { title: a, version: '1' }\nservers: [{ url: 'https://a.example' }]\n\
+         components: { securitySchemes: { idp: { type: http, scheme: bearer } } }\n\
+         paths: { '/users/{id}': { get: { security: [{ idp: [] }] } }, /users/me: { get: { security: [] }, put: { security: [] } } }\n",
+    )
+    .unwrap();
+    let into = folder.path().to_str().unwrap();
+    let output = import(&[
+        "openapi",
+        file.to_str().unwrap(),
+        "--allow-anonymous",
+        "--write",
+        into,
+    ]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(
+        told.contains("paths./users/me.get: its requests are judged as those of `/users/{id}`"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("paths./users/me.put: its requests"),
+        "{told}"
+    );
+    std::fs::write(
+        folder.path().join("portcullis.yaml"),
+        "authenticators: { idp: { type: apiKey, credentials: [{ header: x-key }] } }\n\
+         catalog: { sources: [{ name: main, type: file, path: catalog }] }\n",
+    )
+    .unwrap();
+    for (method, decided) in [("GET", "credential_missing"), ("PUT", "allow")] {
+        let explained = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["explain", "--config", "portcullis.yaml"])
+            .args([
+                "--host",
+                "a.example",
+                "--path",
+                "/users/me",
+                "--method",
+                method,
+            ])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let told = text(&explained.stdout) + &text(&explained.stderr);
+        assert!(told.contains(decided), "{method}: {told}");
+    }
+}

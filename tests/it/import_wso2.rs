@@ -195,3 +195,108 @@ fn what_is_none_of_the_adapters_is_refused() {
     }
     assert_eq!(import(&["wso2"]).status.code(), Some(64));
 }
+
+/// The answer to an import of one HTTPAPISpec with these patterns, and with these attributes beside its name.
+fn of_patterns(patterns: &str, attributes: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spec.yaml");
+    let content = format!(
+        "kind: HTTPAPISpec\nmetadata: {{ name: a }}\nspec:\n  attributes: {{ attributes: {{ api.service: {{ stringValue: A }}, \
+         api.version: {{ stringValue: '1' }}, {attributes} }} }}\n  patterns: {patterns}\n"
+    );
+    std::fs::write(&file, content).unwrap();
+    import(&["wso2", file.to_str().unwrap(), "--host", "a.example"])
+}
+
+#[test]
+fn what_is_left_out_of_the_adapters_patterns_is_never_opened() {
+    let scope = "attributes: { attributes: { resource.scope: { stringValue: admin } } }";
+    let bare = "attributes: { attributes: { resource.scope: admin } }";
+    let nothing = "none of its patterns can be carried over";
+    let judged = "its requests would be judged as those of `/a/";
+    for (patterns, reason) in [
+        (
+            format!("[{{ uriTemplate: /orders/*/items, httpMethod: GET, {scope} }}]"),
+            nothing,
+        ),
+        (format!("[{{ regex: '/orders/.*', {scope} }}]"), nothing),
+        (format!("[{{ {scope} }}]"), nothing),
+        (
+            format!("[{{ uriTemplate: '/a/*/admin', {scope} }}, {{ uriTemplate: '/a/*' }}]"),
+            judged,
+        ),
+        (
+            format!("[{{ regex: '/a/.*', {scope} }}, {{ uriTemplate: '/a/b' }}]"),
+            judged,
+        ),
+        (
+            format!(
+                "[{{ uriTemplate: '/a/*/admin', httpMethod: get, {scope} }}, {{ uriTemplate: '/a/*', httpMethod: GET }}]"
+            ),
+            judged,
+        ),
+        ("{ a: 1 }".to_owned(), "spec.patterns: it is no list"),
+        (
+            format!("[{{ uriTemplate: /a/b, {bare} }}]"),
+            "resource.scope must have a text",
+        ),
+        (
+            format!(
+                "[{{ uriTemplate: '/a/*/admin', httpMethod: PUT, {scope} }}, {{ uriTemplate: '/a/*', httpMethod: GET }}]"
+            ),
+            "",
+        ),
+        (
+            format!("[{{ uriTemplate: '/a/*/admin', {scope} }}, {{ uriTemplate: '/b/*' }}]"),
+            "",
+        ),
+    ] {
+        let output = of_patterns(&patterns, "");
+        let told = text(&output.stderr);
+        let code = if reason.is_empty() { 0 } else { 78 };
+        assert_eq!(output.status.code(), Some(code), "{patterns}: {told}");
+        assert!(told.contains(reason), "{patterns}: {told}");
+        assert!(!text(&output.stdout).contains("unmatchedOperation"));
+    }
+}
+
+#[test]
+fn a_spec_without_patterns_means_every_request_and_its_scope_is_everybodys() {
+    let made = text(&of_patterns("[]", "").stdout);
+    assert!(made.contains("unmatchedOperation: allow"), "{made}");
+    let scope = "resource.scope: { stringValue: admin }";
+    let made = text(&of_patterns("[{ uriTemplate: /a/b }]", scope).stdout);
+    assert!(made.contains("anyOf:\n      - admin"), "{made}");
+    let output = of_patterns("[]", scope);
+    assert_eq!(output.status.code(), Some(78));
+    let told = text(&output.stderr);
+    assert!(told.contains("it has a scope and no patterns"), "{told}");
+}
+
+#[test]
+fn a_spec_whose_host_another_has_is_never_judged_as_that_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("specs.yaml");
+    let spec = |name: &str, patterns: &str| {
+        format!(
+            "---\nkind: HTTPAPISpec\nmetadata: {{ name: {name} }}\nspec:\n  attributes: {{ attributes: {{ api.service: {{ stringValue: {name} }}, \
+             api.version: {{ stringValue: '1' }} }} }}\n  patterns: {patterns}\n"
+        )
+    };
+    let narrow = spec("b", "[{ uriTemplate: /a/b }]");
+    for (first, code) in [
+        ("[]", 78),
+        ("[{ uriTemplate: '/{x}/b' }]", 78),
+        ("[{ uriTemplate: '/c/*' }]", 0),
+    ] {
+        std::fs::write(&file, spec("a", first) + &narrow).unwrap();
+        let output = import(&["wso2", file.to_str().unwrap(), "--host", "a.example"]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{first}: {told}");
+        assert_eq!(
+            told.contains("would judge requests of this one"),
+            code == 78,
+            "{told}"
+        );
+    }
+}

@@ -139,6 +139,10 @@ kinds! {
     RulesByPath, Warning, "rules-by-path",
     "requests to all other paths are never checked",
     "match every request (`rules: [{}]`), and let Apis say what is open";
+    /// A rule that matches some requests by something else.
+    RulesInPart, Warning, "rules-in-part",
+    "all requests that the rule does not match are never checked: other methods, ports and addresses, and every path that a `*` or `{*}` of `notPaths` takes in",
+    "match every request (`rules: [{}]`), and let Apis say what is open";
     /// A rule by path that another spelling of the path gets around.
     PathBypass, Error, "path-bypass",
     "Istio compares the path as it was normalized, by default without merging slashes or decoding: `//admin` and `/open%2f..%2fadmin` go around the rule",

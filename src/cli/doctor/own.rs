@@ -44,5 +44,11 @@ fn is_open(listener: &Located<'_>) -> bool {
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback());
     let is_near = address.starts_with("unix:") || is_loopback;
-    !is_near && listener.get("tls").is_none() && listener.get("peers").is_none()
+    // `peers` may be there without a rule, with `requestXfcc` alone; TLS may ask for no certificate
+    let rules = ["peers.allow", "peers.any", "tls.spiffe", "tls.clientCa"];
+    let has_rule = rules.into_iter().any(|path| {
+        let said = listener.at(path);
+        said.is_some_and(|said| !said.value.is_null())
+    });
+    !is_near && !has_rule
 }

@@ -12,6 +12,8 @@ const SOURCES: [&str; 4] = [
     "remoteIpBlocks",
     "notRemoteIpBlocks",
 ];
+/// What of an operation says by itself that some requests are not checked.
+const PARTS: [&str; 5] = ["methods", "notMethods", "ports", "notPorts", "notHosts"];
 /// The beginnings of conditions that CUSTOM may have.
 const CONDITIONS: [&str; 8] = [
     "request.headers[",
@@ -46,6 +48,7 @@ pub(super) fn examine(manifests: &Manifests<'_>, findings: &mut Findings) {
                 if let Some(operation) = to.get("operation") {
                     examine_paths(&operation, normalizes, findings);
                     examine_hosts(&operation, findings);
+                    examine_parts(&operation, findings);
                 }
             }
         }
@@ -59,6 +62,8 @@ fn examine_sources(policy: &Object<'_>, rule: &Located<'_>, findings: &mut Findi
             if !SOURCES.contains(&key) {
                 let what = format!("the policy `{}` matches `{key}`", policy.name);
                 findings.add(Kind::SourceInCustom, &node, what);
+            } else {
+                tell_part(key, &node, findings);
             }
         }
     }
@@ -77,6 +82,8 @@ fn examine_conditions(rule: &Located<'_>, findings: &mut Findings) {
         } else if key.starts_with("request.") {
             let what = format!("whether a request is checked hangs on `{key}`");
             findings.add(Kind::RulesByHeader, &node, what);
+        } else {
+            tell_part(key, &node, findings);
         }
     }
 }
@@ -96,11 +103,29 @@ fn examine_paths(operation: &Located<'_>, normalizes: bool, findings: &mut Findi
     let is_open = |path: &str| path.contains(['*', '{']);
     for path in node.items() {
         let text = path.value.as_str().unwrap_or_default();
-        if !normalizes && is_open(text) {
+        if is_open(text) {
             let what = format!("`{text}` can be the beginning or end of another path");
-            findings.add(Kind::PathBypass, &path, what);
+            let kind = if normalizes {
+                Kind::RulesInPart
+            } else {
+                Kind::PathBypass
+            };
+            findings.add(kind, &path, what);
         }
     }
+}
+
+fn examine_parts(operation: &Located<'_>, findings: &mut Findings) {
+    for key in PARTS {
+        if let Some(node) = operation.get(key) {
+            tell_part(key, &node, findings);
+        }
+    }
+}
+
+fn tell_part(key: &str, node: &Located<'_>, findings: &mut Findings) {
+    let what = format!("whether a request is checked hangs on `{key}`");
+    findings.add(Kind::RulesInPart, node, what);
 }
 
 fn examine_hosts(operation: &Located<'_>, findings: &mut Findings) {

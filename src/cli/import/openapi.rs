@@ -2,6 +2,7 @@
 
 mod operations;
 mod places;
+mod refusals;
 mod security;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::cli::import::document::{Node, text, texts, yaml};
 use crate::cli::import::input::Input;
 use crate::cli::import::openapi::operations::{Operation, operations};
 use crate::cli::import::openapi::places::{Place, place};
+use crate::cli::import::openapi::refusals::refuse_opened;
 use crate::cli::import::openapi::security::Schemes;
 use crate::cli::import::report::{Report, counted};
 use crate::cli::made::Made;
@@ -77,6 +79,7 @@ pub(super) fn import(args: &OpenapiArgs, report: &mut Report) -> anyhow::Result<
     let all = operations(&input, document, &schemes, report)?;
     let (open, closed): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.is_anonymous());
     refuse_anonymous(&input, &open, args.allow_anonymous, report)?;
+    refuse_opened(&input, &open, &closed, report)?;
     let count = open.len() + closed.len();
     let apis = Apis {
         name: &name,
@@ -107,7 +110,7 @@ struct Apis<'a> {
 }
 
 impl Apis<'_> {
-    /// One Api of the operations that everybody may call, and one of the others.
+    /// One Api of the operations that everybody may call, and one of the others, which is asked first.
     fn documents(&self, open: &[Operation], closed: &[Operation]) -> anyhow::Result<Vec<String>> {
         let mut documents = Vec::new();
         let has_both = !open.is_empty() && !closed.is_empty();
@@ -117,12 +120,12 @@ impl Apis<'_> {
                 ("authenticators", texts(["anonymous"])),
                 ("subscription", text("none")),
             ];
-            more.extend(first(1));
+            more.extend(first(0));
             documents.push(self.document("-open", open, more)?);
         }
         if !closed.is_empty() {
             let mut more = vec![("authenticators", texts(self.schemes.names()))];
-            more.extend(first(0));
+            more.extend(first(1));
             documents.push(self.document("", closed, more)?);
         }
         Ok(documents)

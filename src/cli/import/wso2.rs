@@ -4,6 +4,7 @@
 mod apis;
 mod istio;
 mod objects;
+mod patterns;
 mod settings;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::catalog::build::path::template;
 use crate::cli::import::document::{Node, text, texts};
 use crate::cli::import::input::Input;
+use crate::cli::import::openapi::refusals::{LeftOut, refuse_wider};
 use crate::cli::import::openapi::security::{Requirement, Schemes, Scopes};
 use crate::cli::import::report::Report;
 use crate::problem::Problems;
@@ -34,8 +35,8 @@ const SILENT: [&str; 13] = [
 pub(super) struct Operation {
     /// Where it stands, for people.
     pub(super) place: String,
-    method: String,
-    path: String,
+    pub(super) method: String,
+    pub(super) path: String,
     requirement: Requirement,
 }
 
@@ -86,34 +87,30 @@ pub(super) fn operations(
     let (mut found, mut denied) = (Vec::new(), Vec::new());
     for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
         let place = format!("paths.{path}");
-        let item = match resolved(document, item) {
+        let item = match readable(document, path, item) {
             Ok(item) => item,
             Err(reason) => {
                 report.left_out(format!("{place}: {reason}"));
+                denied.push(LeftOut::new(place, path, None));
                 continue;
             }
         };
-        if let Err(reason) = template(path) {
-            report.left_out(format!("{place}: {reason}"));
-            continue;
-        }
         report_unknown(&place, item, report);
-        for method in METHODS {
-            let Some(operation) = item.get(method).and_then(Value::as_object) else {
-                continue;
-            };
-            let place = format!("{place}.{method}");
-            report_unknown(&place, operation, report);
-            match schemes.requirement(operation.get("security").or(security)) {
+        for (key, operation) in methods(item) {
+            let place = format!("{place}.{key}");
+            if let Some(keys) = operation.as_object() {
+                report_unknown(&place, keys, report);
+            }
+            match requirement(schemes, key, operation, security) {
                 Ok(requirement) => found.push(Operation {
                     place,
-                    method: method.to_owned(),
+                    method: key.clone(),
                     path: path.clone(),
                     requirement,
                 }),
                 Err(reason) => {
                     report.left_out(format!("{place}: {reason}; it will be denied"));
-                    denied.push((place, path));
+                    denied.push(LeftOut::new(place, path, Some(key)));
                 }
             }
         }
@@ -122,43 +119,44 @@ pub(super) fn operations(
     Ok(found)
 }
 
-/// Refuses operations that were left out where another one with a parameter in its path would be judged in
-/// their place.
-fn refuse_wider(
-    input: &Input,
-    denied: &[(String, &String)],
-    found: &[Operation],
-) -> Result<(), Problems> {
-    let mut problems = Problems::new();
-    for (place, path) in denied {
-        let mut wider = found.iter().filter(|one| covers(&one.path, path));
-        // its own path, with another method, decides before wider ones
-        if !found.iter().any(|one| one.path == **path)
-            && let Some(wider) = wider.next()
-        {
-            let message = format!(
-                "it cannot be carried over, and its requests would be judged as those of `{}`: change its security, or take it out",
-                wider.path
-            );
-            problems.extend(input.problem(place, message));
-        }
-    }
-    problems.into_result(())
+/// The methods of a path item, and what is meant to be one.
+fn methods(item: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    let known = METHODS.iter().filter_map(|key| item.get_key_value(*key));
+    let is_other = |key: &str| is_method(key) && !METHODS.contains(&key);
+    known.chain(item.iter().filter(move |(key, _)| is_other(key)))
 }
 
-/// Whether requests to `path` can match `template`.
-fn covers(template: &str, path: &str) -> bool {
-    let is_parameter = |segment: &str| segment.starts_with('{');
-    let (mut wide, mut narrow) = (template.split('/'), path.split('/'));
-    loop {
-        match (wide.next(), narrow.next()) {
-            (None, None) => return true,
-            (Some(wide), Some(_)) if wide.starts_with("{*") => return true,
-            (Some(wide), Some(narrow))
-                if wide == narrow || is_parameter(wide) || is_parameter(narrow) => {}
-            (_, _) => return false,
-        }
+/// Whether a key of a path item is a method, or is meant to be one.
+fn is_method(key: &str) -> bool {
+    !SILENT.contains(&key) && !key.starts_with("x-") && key != "servers"
+}
+
+/// What an operation asks for.
+fn requirement(
+    schemes: &Schemes<'_>,
+    method: &str,
+    operation: &Value,
+    security: Option<&Value>,
+) -> Result<Requirement, String> {
+    if !METHODS.contains(&method) {
+        return Err("it is no method of a description".to_owned());
     }
+    let keys = operation.as_object().ok_or("it is no mapping")?;
+    schemes.requirement(keys.get("security").or(security))
+}
+
+/// A path item whose operations can be read, below a path that we can have.
+fn readable<'a>(
+    document: &'a Value,
+    path: &str,
+    item: &'a Value,
+) -> Result<&'a Map<String, Value>, String> {
+    let item = resolved(document, item)?;
+    template(path)?;
+    if item.contains_key("security") {
+        return Err("`security` belongs to its operations, not to the path".to_owned());
+    }
+    Ok(item)
 }
 
 /// A path item, with what its `$ref` names.
@@ -166,11 +164,14 @@ fn resolved<'a>(document: &'a Value, item: &'a Value) -> Result<&'a Map<String, 
     let mut item = item;
     // a reference to a reference, and so on, but not in a circle
     for _ in 0..8 {
-        let Some(reference) = item.get("$ref").and_then(Value::as_str) else {
-            return item
-                .as_object()
-                .ok_or_else(|| "it is no mapping".to_owned());
+        let keys = item.as_object().ok_or("it is no mapping")?;
+        let Some(reference) = keys.get("$ref") else {
+            return Ok(keys);
         };
+        if keys.keys().any(|key| is_method(key)) {
+            return Err("it has operations beside its `$ref`".to_owned());
+        }
+        let reference = reference.as_str().ok_or("its `$ref` is no text")?;
         let pointer = reference.strip_prefix('#');
         let pointer = pointer.ok_or_else(|| format!("`{reference}` is in another file"))?;
         let pointer = pointer.replace("%7B", "{").replace("%7D", "}");
@@ -184,7 +185,8 @@ fn resolved<'a>(document: &'a Value, item: &'a Value) -> Result<&'a Map<String, 
 /// Reports what is left out and may matter: servers of its own, extensions, methods that are not known.
 fn report_unknown(place: &str, keys: &Map<String, Value>, report: &mut Report) {
     for key in keys.keys() {
-        if !METHODS.contains(&key.as_str()) && !SILENT.contains(&key.as_str()) {
+        let is_known = METHODS.contains(&key.as_str()) || SILENT.contains(&key.as_str());
+        if !is_known {
             report.left_out(format!("{place}.{key}: nothing here stands for it"));
         }
     }

@@ -104,12 +104,10 @@ impl<'a> Schemes<'a> {
             if !authenticators.contains(&name) {
                 authenticators.push(name);
             }
-            let list = list
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str);
-            scopes.push(list.collect::<BTreeSet<_>>());
+            let list = list.as_array().map(|list| list.iter().map(Value::as_str));
+            let list: Option<BTreeSet<_>> = list.and_then(Iterator::collect);
+            let wrong = || format!("the scopes of `{scheme}` are no list of texts");
+            scopes.push(list.ok_or_else(wrong)?);
         }
         if scopes.is_empty() {
             return Ok(Requirement::Anonymous);
@@ -212,6 +210,10 @@ mod tests {
             json!([{ "a": ["x"] }, { "b": [] }]),
             json!([{ "a": ["x", "y"] }, { "a": ["z"] }]),
             json!([{ "c": [] }]),
+            json!([{ "a": "x" }]),
+            json!([{ "a": null }]),
+            json!([{ "a": {} }]),
+            json!([{ "a": ["x", 2024] }]),
             json!("a"),
         ] {
             assert!(read(refused.clone()).is_err(), "{refused}");

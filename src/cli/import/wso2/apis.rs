@@ -1,16 +1,16 @@
 //! The Apis of HTTPAPISpecs and their bindings.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::catalog::build::path::template;
 use crate::catalog::model::HostPattern;
 use crate::catalog::source::document::API_VERSION;
 use crate::cli::import::document::{Node, text, texts, yaml};
 use crate::cli::import::report::Report;
 use crate::cli::import::wso2::AUTHENTICATOR;
 use crate::cli::import::wso2::objects::{Object, Objects};
+use crate::cli::import::wso2::patterns::{operations, takes};
 use crate::cli::import::wso2::settings::Settings;
 use crate::cli::name::slug;
 
@@ -24,7 +24,7 @@ pub(super) fn documents(
     if hosts.is_empty() {
         report.remains("hosts: add the names by which clients reach the gateway (`--host`); there are those of the Services alone");
     }
-    let (mut documents, mut taken) = (Vec::new(), BTreeSet::new());
+    let (mut documents, mut taken) = (Vec::new(), BTreeMap::new());
     for spec in &objects.specs {
         let mut all = hosts.to_vec();
         all.extend(service_hosts(objects, spec));
@@ -32,9 +32,14 @@ pub(super) fn documents(
         for host in all {
             HostPattern::parse(&host)
                 .map_err(|reason| spec.problem("", format!("the host `{host}`: {reason}")))?;
-            if taken.insert(host.clone()) {
-                own.push(host);
-            } else if !own.contains(&host) {
+            let other: &Object = taken.entry(host.clone()).or_insert(spec);
+            if std::ptr::eq(other, spec) {
+                if !own.contains(&host) {
+                    own.push(host);
+                }
+            } else if takes(other, spec) {
+                return Err(spec.problem("", format!("HTTPAPISpec `{}` has the host `{host}` too, and would judge requests of this one: import them by themselves, with hosts of their own", other.name())).into());
+            } else {
                 report.left_out(format!("HTTPAPISpec `{}`: another has the host `{host}` already; tell them apart by `basePath` or host", spec.name()));
             }
         }
@@ -121,13 +126,14 @@ fn document(
         "none"
     };
     body.push(("subscription", text(rule)));
-    let operations = operations(spec, report);
-    if operations.is_empty() {
-        body.push(("unmatchedOperation", text("allow")));
-    } else {
-        report.changed(format!("`{title}`: requests that no pattern matches are denied; the adapter let them pass without a scope (`unmatchedOperation: allow` does the same)"));
-        body.push(("operations", Node::List(operations)));
-    }
+    let (key, value) = match operations(spec, report)? {
+        None => ("unmatchedOperation", text("allow")),
+        Some(operations) => {
+            report.changed(format!("`{title}`: requests that no pattern matches are denied; the adapter let them pass without a scope (`unmatchedOperation: allow` does the same)"));
+            ("operations", Node::List(operations))
+        }
+    };
+    body.push((key, value));
     if spec
         .at("/spec/apiKeys")
         .or_else(|| spec.at("/spec/api_keys"))
@@ -144,54 +150,8 @@ fn document(
     ]))
 }
 
-fn operations(spec: &Object, report: &mut Report) -> Vec<Node> {
-    let mut operations = Vec::new();
-    for (at, pattern) in spec.list("/spec/patterns").iter().enumerate() {
-        let place = format!("HTTPAPISpec `{}`: patterns[{at}]", spec.name());
-        let part = |key: &str, other: &str| {
-            let value = pattern.get(key).or_else(|| pattern.get(other));
-            value.and_then(Value::as_str)
-        };
-        let own = attribute(pattern.get("attributes"), "api.operation");
-        let path = part("uriTemplate", "uri_template")
-            .map(str::to_owned)
-            .or(own);
-        let Some(path) = path else {
-            report.left_out(format!("{place}: it has no uriTemplate"));
-            continue;
-        };
-        let ours = our_template(&path);
-        if let Err(reason) = template(&ours) {
-            report.left_out(format!("{place}: `{path}`: {reason}; it will be denied"));
-            continue;
-        }
-        if ours != path {
-            report.changed(format!("{place}: `{path}` is `{ours}`"));
-        }
-        let mut keys = Vec::new();
-        if let Some(method) = part("httpMethod", "http_method") {
-            keys.push(("methods", texts([method.to_ascii_uppercase()])));
-        }
-        keys.push(("path", text(ours)));
-        if let Some(scope) = attribute(pattern.get("attributes"), "resource.scope") {
-            keys.push(("scopes", Node::Map(vec![("anyOf", texts([scope]))])));
-        }
-        operations.push(Node::Map(keys));
-    }
-    operations
-}
-
-/// A final `/*` as we write it.
-fn our_template(path: &str) -> String {
-    let path = path.trim_matches('"');
-    match path.strip_suffix("/*") {
-        Some(before) => format!("{before}/{{*rest}}"),
-        None => path.to_owned(),
-    }
-}
-
 /// An attribute, without the quotes that WSO2's executor put around it; none where it is empty.
-fn attribute(attributes: Option<&Value>, name: &str) -> Option<String> {
+pub(super) fn attribute(attributes: Option<&Value>, name: &str) -> Option<String> {
     let list = attributes?.get("attributes").or(attributes)?;
     let value = list.get(name)?;
     let value = value
