@@ -87,17 +87,16 @@ impl Authenticator {
         route: &Route<'_>,
         until: &(impl Fn() -> Instant + Sync),
     ) -> Outcome<'_> {
-        let catalog = route.catalog();
+        let (catalog, mesh) = (route.catalog(), route.snapshot().mesh());
         match self {
-            Self::Jwt(jwt) => jwt.authenticate(request).await,
-            Self::Introspection(introspection) => introspection.authenticate(request, until).await,
+            Self::Jwt(jwt) => jwt.authenticate(request, mesh).await,
+            Self::Introspection(introspection) => {
+                introspection.authenticate((request, mesh), until).await
+            }
             Self::ApiKey(api_key) => api_key.authenticate(request, catalog),
             Self::AppId(app_id) => app_id.authenticate(request, catalog),
-            Self::Mtls(mtls) => mtls.authenticate(request, catalog, route.snapshot().mesh()),
-            Self::JwtSvid(svid) => {
-                let mesh = route.snapshot().mesh();
-                svid.authenticate(request, catalog, mesh).await
-            }
+            Self::Mtls(mtls) => mtls.authenticate(request, catalog, mesh),
+            Self::JwtSvid(svid) => svid.authenticate(request, catalog, mesh).await,
             Self::Anonymous => Outcome::Verified(anonymous()),
         }
     }

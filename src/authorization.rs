@@ -40,7 +40,8 @@ impl<'s> Permit<'s> {
         &self.principal
     }
 
-    /// The workload that calls, where an authenticator or `from` looked at it.
+    /// The workload that calls, where an authenticator or `from` looked at it, or a provider gives it
+    /// tokens of its own. It is not revoked.
     #[must_use]
     pub fn source(&self) -> Option<&SpiffeId> {
         self.source.as_ref()
@@ -121,7 +122,7 @@ impl Authorization {
         caller: Caller<'s>,
     ) -> Result<Permit<'s>, Stop> {
         let Caller::Verified(principal) = caller;
-        let source = source::check(route, request, &principal)?;
+        let source = source::check(route, request, &principal, &self.revocations)?;
         let registry = Registry::of(route);
         let now = self.clock.now();
         let standing = match registry.standing(route, &principal, now) {

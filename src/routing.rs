@@ -266,6 +266,13 @@ impl<'s> Route<'s> {
         &self.admission.answers
     }
 
+    /// Whether a provider of its Api gives each workload that calls tokens of its own.
+    #[must_use]
+    pub fn gives_each_workload_its_own(&self) -> bool {
+        let mut credentials = self.credentials().iter();
+        credentials.any(|credential| credential.provider().is_per_workload())
+    }
+
     /// Every place where an authenticator of its Api looks for a credential.
     #[must_use]
     pub fn credential_places(&self) -> &'s [CredentialPlace] {

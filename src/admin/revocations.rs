@@ -86,7 +86,7 @@ async fn add(
     let keeper = &state.revocations.keeper;
     let reading = keeper.reading(Entered::Admin);
     let entry = document
-        .read(&reading)
+        .read(&reading, state.snapshots.current().mesh())
         .map_err(|wrong| bad(format!("`{}` {}", wrong.place, wrong.why)))?;
     let (entry, kept) = keeper
         .enter(entry)

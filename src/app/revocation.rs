@@ -74,7 +74,7 @@ pub(super) fn read(
         config.files(),
         loaded.base(),
         revocations.clone(),
-        (config.keep, clock.clone()),
+        (config.keep, clock.clone(), loaded.config.spiffe.mesh()),
     )?;
     Ok((revocations, files))
 }

@@ -32,6 +32,7 @@ use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::{DownstreamRequest, PeerAddress};
 use crate::fetch::{FailureKind, FetchError, Fetches, Joined, Why};
 use crate::secret::Secret;
+use crate::spiffe::config::Mesh;
 
 /// What the memory of refusals may take.
 const REFUSED_BYTES: usize = 4 * 1024 * 1024;
@@ -142,7 +143,7 @@ impl IntrospectionAuthenticator {
     /// Verifies the token of `request`, if it has one; an answer is waited for `until` at most.
     pub async fn authenticate(
         &self,
-        request: &DownstreamRequest,
+        (request, mesh): (&DownstreamRequest, &Mesh),
         until: &(impl Fn() -> StdInstant + Sync),
     ) -> Outcome<'_> {
         let credential = match presented(&self.places, self.max_token, request) {
@@ -165,7 +166,8 @@ impl IntrospectionAuthenticator {
         };
         let bound = token.identity.confirmation.as_deref();
         if self.proofs.are_due(bound, credential.place())
-            && let Err(error) = Box::pin(self.proofs.judge(bound, &credential, request)).await
+            && let Err(error) =
+                Box::pin(self.proofs.judge(bound, &credential, (request, mesh))).await
         {
             return Outcome::Stopped(error.into());
         }

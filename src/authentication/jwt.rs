@@ -30,6 +30,7 @@ use crate::authentication::{Challenge, Outcome, presented};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::{DownstreamRequest, PeerAddress};
 use crate::clock::Clock;
+use crate::spiffe::config::Mesh;
 
 /// Verifies the tokens of one issuer.
 pub struct JwtAuthenticator {
@@ -121,7 +122,7 @@ impl JwtAuthenticator {
     }
 
     /// Verifies the token of `request`, if it has one of this issuer's.
-    pub async fn authenticate(&self, request: &DownstreamRequest) -> Outcome<'_> {
+    pub async fn authenticate(&self, request: &DownstreamRequest, mesh: &Mesh) -> Outcome<'_> {
         let credential = match presented(&self.places, self.max_token, request) {
             Ok(credential) => credential,
             Err(outcome) => return outcome,
@@ -134,7 +135,7 @@ impl JwtAuthenticator {
                 .judge_times(seen.times, self.clock.unix_seconds());
             let identity = timely.map(|()| Arc::clone(&seen.identity));
             let verified = identity.map_err(JwtError::Claims);
-            return self.outcome(verified, &credential, request).await;
+            return self.outcome(verified, &credential, (request, mesh)).await;
         }
         let token = match UnverifiedToken::parse(text) {
             Ok(token) => token,
@@ -147,14 +148,14 @@ impl JwtAuthenticator {
             return not_mine(Reason::AudienceMismatch, "a token for another audience");
         }
         let verified = self.verify(token, request.source()).await;
-        self.outcome(verified, &credential, request).await
+        self.outcome(verified, &credential, (request, mesh)).await
     }
 
     async fn outcome(
         &self,
         verified: Result<Arc<Identity>, JwtError>,
         credential: &Credential<'_>,
-        request: &DownstreamRequest,
+        shown: (&DownstreamRequest, &Mesh),
     ) -> Outcome<'_> {
         let identity = match verified {
             Ok(identity) => identity,
@@ -163,7 +164,7 @@ impl JwtAuthenticator {
         let bound = identity.confirmation.as_deref();
         if self.proofs.are_due(bound, credential.place()) {
             // in a box, so that checks of bearer tokens carry nothing of it
-            let judged = Box::pin(self.proofs.judge(bound, credential, request)).await;
+            let judged = Box::pin(self.proofs.judge(bound, credential, shown)).await;
             if let Err(error) = judged {
                 return Outcome::Stopped(error.into());
             }

@@ -25,6 +25,7 @@ use crate::authentication::principal::{
 use crate::authentication::proof::ProofRules;
 use crate::authentication::unverified::{TokenTypes, UnverifiedToken};
 use crate::authentication::verified_tokens::{OwnTokens, Times, VerifiedToken};
+use crate::authentication::workload::Workload;
 use crate::authentication::{Challenge, Outcome, presented};
 use crate::catalog::Catalog;
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
@@ -117,7 +118,7 @@ impl JwtSvidAuthenticator {
                 Err(denial) => return Outcome::NotMine(denial),
             },
         };
-        self.outcome(verified, &credential, (request, catalog))
+        self.outcome(verified, &credential, (request, mesh), catalog)
             .await
     }
 
@@ -186,7 +187,7 @@ impl JwtSvidAuthenticator {
             scopes: identity.scopes,
             confirmation: identity.confirmation,
             claims: identity.claims,
-            ..identity_of(&mesh.canonical(id))
+            ..identity_of(&Workload::Spiffe(mesh.canonical(id)))
         });
         let found = VerifiedToken {
             identity: Arc::clone(&identity),
@@ -203,7 +204,8 @@ impl JwtSvidAuthenticator {
         &self,
         verified: Result<Arc<Identity>, Stop>,
         credential: &Credential<'_>,
-        (request, catalog): (&DownstreamRequest, &Catalog),
+        shown: (&DownstreamRequest, &Mesh),
+        catalog: &Catalog,
     ) -> Outcome<'_> {
         let identity = match verified {
             Ok(identity) => identity,
@@ -211,7 +213,7 @@ impl JwtSvidAuthenticator {
         };
         let bound = identity.confirmation.as_deref();
         if self.proofs.are_due(bound, credential.place())
-            && let Err(error) = Box::pin(self.proofs.judge(bound, credential, request)).await
+            && let Err(error) = Box::pin(self.proofs.judge(bound, credential, shown)).await
         {
             return Outcome::Stopped(error.into());
         }

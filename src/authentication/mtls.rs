@@ -141,11 +141,12 @@ impl MtlsAuthenticator {
                 if !self.takes(&id, mesh) {
                     return not_mine("a workload of a trust domain that is not taken");
                 }
-                let identity = identity_of(&id);
+                let client = client_of(&id, catalog);
+                let identity = identity_of(&Workload::Spiffe(id));
                 Outcome::Verified(Principal {
                     authenticator: &self.name,
                     method: Method::Mtls,
-                    client: client_of(&id, catalog),
+                    client,
                     identity: Some(Arc::new(identity)),
                     subscriptions: SubscriptionSource::Catalog,
                 })
@@ -154,10 +155,7 @@ impl MtlsAuthenticator {
                 if !self.takes_name(&other) {
                     return not_mine("a certificate without a SPIFFE ID, whose name is not taken");
                 }
-                let identity = Identity {
-                    subject: Some(other.to_arc()),
-                    ..Identity::default()
-                };
+                let identity = identity_of(&other);
                 Outcome::Verified(Principal {
                     authenticator: &self.name,
                     method: Method::Mtls,
@@ -191,12 +189,13 @@ impl MtlsAuthenticator {
     }
 }
 
-/// What a SPIFFE ID that was verified says about its workload. Its issuer is its trust domain.
-pub(super) fn identity_of(id: &SpiffeId) -> Identity {
+/// What a name that was verified says about its workload. The issuer of a SPIFFE ID is its trust domain.
+pub(super) fn identity_of(workload: &Workload<'_>) -> Identity {
+    let id = workload.spiffe_id();
     Identity {
-        issuer: Some(format!("spiffe://{}", id.trust_domain()).into()),
-        subject: Some(Arc::clone(id.as_arc())),
-        workload: Some(id.clone()),
+        issuer: id.map(|id| format!("spiffe://{}", id.trust_domain()).into()),
+        subject: Some(workload.to_arc()),
+        workload: id.cloned(),
         ..Identity::default()
     }
 }

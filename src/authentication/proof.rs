@@ -29,6 +29,7 @@ use crate::authentication::proof::replay::{ReplayError, ReplayStore};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::clock::Clock;
+use crate::spiffe::config::Mesh;
 
 /// The scheme of tokens that come with a proof (RFC 9449 section 7.1).
 pub(super) const DPOP_SCHEME: &str = "DPoP";
@@ -163,7 +164,7 @@ impl ProofRules {
         &self,
         bound: Option<&Confirmation>,
         credential: &Credential<'_>,
-        request: &DownstreamRequest,
+        (request, mesh): (&DownstreamRequest, &Mesh),
     ) -> Result<(), ProofError> {
         self.judge_required(bound)?;
         let Some(bound) = bound else {
@@ -175,7 +176,8 @@ impl ProofRules {
             };
         };
         if let Some(digest) = &bound.certificate {
-            certificate::judge(digest, self.xfcc, request).map_err(ProofError::Certificate)?;
+            let judged = certificate::judge(digest, self.xfcc, request, mesh);
+            judged.map_err(ProofError::Certificate)?;
         }
         match (&bound.key, is_dpop(credential.place())) {
             (Some(key), true) => self.judge_proof(key, credential, request).await,

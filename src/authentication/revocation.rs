@@ -21,11 +21,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::authentication::Authenticator;
 use crate::authentication::credential::{CredentialPlace, Found};
 use crate::authentication::principal::{Identity, Principal};
 use crate::authentication::revocation::entry::{Entered, Entry, EntryId, Kind, key};
 use crate::authentication::revocation::index::{Flags, Index};
+use crate::authentication::workload::Workload;
+use crate::authentication::{Authenticator, mtls};
 use crate::check::decision::{Denial, Fault, FaultReason, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::secret::{KeyedDigest, sha256};
@@ -114,14 +115,32 @@ impl Revocations {
             return Ok(());
         }
         if flags.has(Flags::UNKNOWN) {
-            let why = "what is revoked has not been read from redis yet";
-            return Err(Fault::new(FaultReason::DependencyUnavailable, why).into());
+            return Err(unknown());
         }
         let identity = principal.identity();
         let kind = self
             .find(flags, identity)
             .or_else(|| self.find_token(flags, authenticator, request));
         kind.map_or(Ok(()), |kind| Err(refused(kind, principal).into()))
+    }
+
+    /// Refuses `workload`, whom no credential but its certificate names.
+    ///
+    /// # Errors
+    /// `token_revoked`; a fault where what is revoked is not known yet.
+    pub fn check_workload(&self, workload: &Workload<'_>) -> Result<(), Stop> {
+        let flags = self.0.index.flags();
+        if flags.is_empty() {
+            return Ok(());
+        }
+        if flags.has(Flags::UNKNOWN) {
+            return Err(unknown());
+        }
+        if self.find(flags, &mtls::identity_of(workload)).is_some() {
+            let why = "the workload that calls, or its trust domain, is revoked";
+            return Err(Denial::new(Reason::TokenRevoked, why).into());
+        }
+        Ok(())
     }
 
     /// Refuses the application called `id`, for which `principal` calls.
@@ -444,6 +463,11 @@ impl Revocations {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unknown() -> Stop {
+    let why = "what is revoked has not been read from redis yet";
+    Fault::new(FaultReason::DependencyUnavailable, why).into()
 }
 
 /// When the credential was issued, in seconds since 1970, as far as it says so in a way that can be read.

@@ -4,14 +4,17 @@
 //! Judged whatever authenticator verified the caller, on the identity of the connection; where the
 //! caller was verified by a JWT-SVID, on that one's, unless the rule asks for the connection's.
 //
+// INVARIANT: whom a rule was judged by is looked up among what is revoked, whatever else the caller shows.
+//
 // INVARIANT: an identity is compared by its parts. A text stands for a whole name, or for the begin or
 // end of one that the rule's author wrote with a `*`.
 
 use std::fmt;
 
 use crate::authentication::principal::{Method, Principal};
+use crate::authentication::revocation::Revocations;
 use crate::authentication::workload::{self, Workload};
-use crate::check::decision::{Denial, Reason};
+use crate::check::decision::{Denial, Reason, Stop};
 use crate::check::request::DownstreamRequest;
 use crate::routing::Route;
 use crate::spiffe::config::Mesh;
@@ -75,31 +78,31 @@ pub enum TextPattern {
     Any,
 }
 
-/// Finds out whether the workload that calls is one that the route's Api and operation are for, and
-/// gives its SPIFFE ID, where there was reason to look at it.
+/// Finds out whether the workload that calls is one that the route's Api and operation are for and that
+/// is not `revoked`, and gives its SPIFFE ID, where there was reason to look at it.
 ///
 /// # Errors
-/// `source_unauthenticated`, `source_not_allowed`, or `certificate_untrusted`.
+/// `source_unauthenticated`, `source_not_allowed`, `certificate_untrusted`, or `token_revoked`; a fault
+/// where what is revoked is not known yet.
 pub fn check(
     route: &Route<'_>,
     request: &DownstreamRequest,
     principal: &Principal<'_>,
-) -> Result<Option<SpiffeId>, Denial> {
+    revoked: &Revocations,
+) -> Result<Option<SpiffeId>, Stop> {
     let of_operation = route
         .operation
         .and_then(|operation| operation.from.as_ref());
     let known = principal.workload().cloned();
     if route.api.from.is_none() && of_operation.is_none() {
-        return Ok(known);
+        return match known {
+            None if route.gives_each_workload_its_own() => {
+                of_connection(route, request, principal, revoked)
+            }
+            known => Ok(known),
+        };
     }
-    let told = |denial: Denial, source: Option<&SpiffeId>| {
-        denial.with_caller(&CallerRecord {
-            authenticator: Some(principal.authenticator()),
-            subject: principal.identity().subject.as_deref(),
-            source: source.map(SpiffeId::as_str),
-            ..CallerRecord::default()
-        })
-    };
+    let told = |denial, source| told(denial, principal, source);
     let mesh = route.snapshot().mesh();
     let connection = workload::caller(request, mesh).map_err(|denial| told(denial, None))?;
     let shown = known.filter(|_| principal.method() == Method::JwtSvid);
@@ -118,8 +121,52 @@ pub fn check(
         let judged = rule.judge(workload, mesh);
         explain(of, rule, workload, &judged);
         judged.map_err(|denial| told(denial, source))?;
+        if let Some(workload) = workload {
+            check_revoked(workload, principal, revoked)?;
+        }
     }
     Ok(source.cloned())
+}
+
+/// The SPIFFE ID of the connection, for which tokens are asked that are no other's. Who has none, or
+/// one that cannot be told in one way, is given none.
+fn of_connection(
+    route: &Route<'_>,
+    request: &DownstreamRequest,
+    principal: &Principal<'_>,
+    revoked: &Revocations,
+) -> Result<Option<SpiffeId>, Stop> {
+    let Ok(Some(workload)) = workload::caller(request, route.snapshot().mesh()) else {
+        return Ok(None);
+    };
+    check_revoked(&workload, principal, revoked)?;
+    Ok(workload.spiffe_id().cloned())
+}
+
+/// Refuses `workload` where it is revoked; whom an authenticator verified was looked up as that.
+fn check_revoked(
+    workload: &Workload<'_>,
+    principal: &Principal<'_>,
+    revoked: &Revocations,
+) -> Result<(), Stop> {
+    let id = workload.spiffe_id();
+    if id.is_some() && id == principal.workload() {
+        return Ok(());
+    }
+    match revoked.check_workload(workload) {
+        Err(Stop::Deny(denial)) => Err(told(denial, principal, id).into()),
+        other => other,
+    }
+}
+
+/// `denial` with who calls.
+fn told(denial: Denial, principal: &Principal<'_>, source: Option<&SpiffeId>) -> Denial {
+    denial.with_caller(&CallerRecord {
+        authenticator: Some(principal.authenticator()),
+        subject: principal.identity().subject.as_deref(),
+        source: source.map(SpiffeId::as_str),
+        ..CallerRecord::default()
+    })
 }
 
 /// Tells `explain` what was compared.

@@ -190,12 +190,16 @@ impl PeerRules {
         })
     }
 
-    /// Somebody who may ask here, whoever that is, and whose word counts about all trust domains: for
-    /// checks that come from no connection.
+    /// Somebody who may ask here, whoever that is: for checks that come from no connection. Where whoever
+    /// connects may ask, its word counts about the mesh's trust domains, else about all.
     #[must_use]
     pub fn anybody(&self) -> Arc<Asker> {
         let mut asker = Asker::unnamed();
         asker.request_xfcc = self.request_xfcc;
+        asker.believed = match &self.who {
+            Who::Anybody => self.believed_of_anybody(),
+            Who::Listed(_) => None,
+        };
         asker.mesh = Arc::clone(&self.mesh);
         Arc::new(asker)
     }

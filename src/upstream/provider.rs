@@ -305,6 +305,20 @@ impl Provider {
         }
     }
 
+    /// Whether what it gives is for one calling workload alone.
+    #[must_use]
+    pub fn is_per_workload(&self) -> bool {
+        match &self.kind {
+            Kind::Exchange(exchange) => exchange.is_per_workload(),
+            Kind::ClientCredentials(kind) => kind.is_per_workload(),
+            Kind::AuthProvider(_)
+            | Kind::HeaderService(_)
+            | Kind::Ishare(_)
+            | Kind::Signed(_)
+            | Kind::Fixed(_) => false,
+        }
+    }
+
     /// Whether it may be asked for `host` at all.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
@@ -332,7 +346,7 @@ impl Provider {
     ) -> Result<Option<Cow<'r, str>>, &'static str> {
         match &self.kind {
             Kind::Exchange(exchange) => exchange.caller(route, request, permit),
-            Kind::ClientCredentials(kind) => kind.caller(request, permit),
+            Kind::ClientCredentials(kind) => kind.caller(permit),
             Kind::AuthProvider(provider) => Ok(provider.forwarded(request)),
             Kind::HeaderService(service) => service.address_for(route, permit),
             Kind::Signed(signed) => signed.claims(route, permit, target).map(Some),

@@ -91,11 +91,9 @@ fn a_jwt_svid_that_is_over_or_for_somebody_else_is_not_used() {
 
 #[test]
 fn no_private_key_of_a_message_is_told() {
-    let given = X509Given {
-        id: "spiffe://td/a".to_owned(),
-        key: b"\x07\x07\x07\x07".to_vec(),
-        ..X509Given::default()
-    };
+    let mut given = X509Given::default();
+    given.id.push_str("spiffe://td/a");
+    given.key.extend([7; 4]);
     assert_eq!(
         format!("{given:?}"),
         r#"X509Given { id: "spiffe://td/a", .. }"#

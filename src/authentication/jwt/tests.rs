@@ -12,6 +12,7 @@ use crate::authentication::principal::{ClientIdentity, Principal};
 use crate::authentication::testing::*;
 use crate::authentication::{Authenticator, Outcome};
 use crate::check::decision::{Reason, Stop};
+use crate::spiffe::config::Mesh;
 
 fn section(extra: &str) -> String {
     let keys = json!({ "keys": [
@@ -35,11 +36,9 @@ async fn present<'a>(authenticator: &'a Authenticator, token: &str) -> Outcome<'
     let Authenticator::Jwt(jwt) = authenticator else {
         panic!("a jwt authenticator");
     };
-    jwt.authenticate(&request(
-        "/",
-        &[("authorization", &format!("Bearer {token}"))],
-    ))
-    .await
+    let headers = [("authorization", &*format!("Bearer {token}"))];
+    jwt.authenticate(&request("/", &headers), &Mesh::default())
+        .await
 }
 
 async fn judge(extra: &str, token: &str) -> Ended {
@@ -168,7 +167,9 @@ async fn two_credentials_or_a_list_are_denied() {
         ("/", &[("authorization", "Basic YTpi")], Ended::Absent),
     ];
     for (path, headers, ends) in cases {
-        let outcome = jwt.authenticate(&request(path, headers)).await;
+        let outcome = jwt
+            .authenticate(&request(path, headers), &Mesh::default())
+            .await;
         assert_eq!(&ended(&outcome), ends, "{path} {headers:?}");
     }
 }

@@ -13,6 +13,7 @@ use crate::authentication::testing::{ED, Ended, P256, build, claims, ended, requ
 use crate::authentication::{Authenticator, Outcome};
 use crate::check::decision::{FaultReason, Reason};
 use crate::readiness::Readiness;
+use crate::spiffe::config::Mesh;
 use crate::task::Tasks;
 
 /// An issuer that can rotate its keys, stall, fail and lie.
@@ -327,11 +328,9 @@ async fn judge<'a>(authenticator: &'a Authenticator, issuer: &Issuer, kid: &str)
     let Authenticator::Jwt(jwt) = authenticator else {
         panic!("a jwt authenticator");
     };
-    jwt.authenticate(&request(
-        "/",
-        &[("authorization", &format!("Bearer {token}"))],
-    ))
-    .await
+    let headers = [("authorization", &*format!("Bearer {token}"))];
+    jwt.authenticate(&request("/", &headers), &Mesh::default())
+        .await
 }
 
 #[tokio::test]

@@ -5,24 +5,27 @@
 use x509_parser::pem::Pem;
 
 use crate::authentication::credential::percent_decode;
+use crate::authentication::workload;
 use crate::check::request::{DownstreamRequest, Values};
 use crate::secret::{equal, sha256};
-use crate::xfcc;
+use crate::spiffe::config::Mesh;
 
 /// Judges whether the client's certificate is the one with the digest `bound`. With `xfcc`, what a
 /// trusted proxy says about it counts, where it says anything: the connection's own certificate is
-/// that proxy's then, and a token that is bound to the proxy is not for everybody behind it.
+/// that proxy's then, and a token that is bound to the proxy is not for everybody behind it. Where the
+/// proxy's client is one of the mesh's trusted proxies, that one's client is meant.
 pub(super) fn judge(
     bound: &[u8; 32],
     xfcc: bool,
     request: &DownstreamRequest,
+    mesh: &Mesh,
 ) -> Result<(), &'static str> {
     let forwarded = match request.trusted_xfcc() {
         Some(values) if xfcc => values,
         Some(_) | None => Values::Absent,
     };
     let digest = match (forwarded, request.peer_certificate()) {
-        (Values::One(elements), _) => of_xfcc(elements)?,
+        (Values::One(elements), _) => of_xfcc(elements, request, mesh)?,
         (Values::Several, _) => return Err("it was forwarded more than once"),
         (Values::Absent, "") => return Err("Envoy does not show it, or the client has none"),
         (Values::Absent, peer) => of_pem(peer)?,
@@ -43,12 +46,16 @@ fn of_pem(encoded: &str) -> Result<[u8; 32], &'static str> {
     }
 }
 
-/// The `Hash` of the last element: of the certificate that the nearest proxy saw.
-fn of_xfcc(elements: &str) -> Result<[u8; 32], &'static str> {
-    let wrong = "it was forwarded in a form that cannot be read";
-    let last = xfcc::last(elements).map_err(|_| wrong)?;
-    let hash = last.hash.ok_or("it was forwarded without a hash")?;
-    from_hexadecimal(&hash).ok_or(wrong)
+/// The `Hash` of the caller's element: of the certificate that the nearest proxy saw, or the trusted
+/// proxy before it.
+fn of_xfcc(
+    elements: &str,
+    request: &DownstreamRequest,
+    mesh: &Mesh,
+) -> Result<[u8; 32], &'static str> {
+    let element = workload::forwarded(elements, request, mesh)?;
+    let hash = element.hash.ok_or("it was forwarded without a hash")?;
+    from_hexadecimal(&hash).ok_or("it was forwarded in a form that cannot be read")
 }
 
 fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
@@ -68,6 +75,33 @@ fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authentication::testing;
+    use crate::spiffe::config::SpiffeConfig;
+
+    fn hash_of(elements: &str) -> Result<[u8; 32], &'static str> {
+        let proxies = SpiffeConfig {
+            trusted_proxies: vec!["spiffe://td/gateway".into()],
+            ..SpiffeConfig::default()
+        };
+        of_xfcc(elements, &testing::request("/", &[]), &proxies.mesh())
+    }
+
+    #[test]
+    fn behind_a_trusted_proxy_its_clients_hash_is_read_and_never_its_own() {
+        let (own, gateway) = ("ab".repeat(32), "11".repeat(32));
+        let behind = format!("Hash={gateway};URI=spiffe://td/gateway");
+        let client = format!("Hash={own};Subject=\"CN=x\"");
+        assert_eq!(hash_of(&format!("{client},{behind}")), Ok([0xab; 32]));
+        // its own token, where its client showed no certificate
+        assert_eq!(hash_of(&behind), Ok([0x11; 32]));
+        for elements in [
+            format!("URI=spiffe://td/a,{behind}"),
+            format!("{client},{behind},{behind}"),
+            format!("{client},{client},{behind}"),
+        ] {
+            assert!(hash_of(&elements).is_err(), "{elements}");
+        }
+    }
 
     #[test]
     fn the_last_elements_hash_is_read_whatever_others_say() {
@@ -78,7 +112,7 @@ mod tests {
             format!("Hash={one};URI=a,By=b;Hash={two};URI=c"),
             format!("Subject=\"a\\\",Hash={one}\\\"\";hash={two}"),
         ] {
-            assert_eq!(of_xfcc(&elements), Ok([0xab; 32]), "{elements}");
+            assert_eq!(hash_of(&elements), Ok([0xab; 32]), "{elements}");
         }
         for elements in [
             String::new(),
@@ -93,7 +127,7 @@ mod tests {
             format!("Subject=\\\",Hash={one};URI=\""),
             format!("URI=a\\;Hash={one}"),
         ] {
-            assert!(of_xfcc(&elements).is_err(), "{elements}");
+            assert!(hash_of(&elements).is_err(), "{elements}");
         }
     }
 }

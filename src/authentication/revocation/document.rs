@@ -11,6 +11,8 @@ use crate::authentication::revocation::entry::{
 };
 use crate::config::value::HumanDuration;
 use crate::secret::sha256;
+use crate::spiffe::SpiffeId;
+use crate::spiffe::config::Mesh;
 
 /// The longest text that names someone, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
@@ -82,12 +84,13 @@ impl std::fmt::Debug for EntryDocument {
 }
 
 impl EntryDocument {
-    /// The entry.
+    /// The entry. Workloads of `mesh` are in it by the one name that requests look for.
     ///
     /// # Errors
     /// What is wrong first.
-    pub fn read(self, reading: &Reading) -> Result<Entry, Wrong> {
+    pub fn read(self, reading: &Reading, mesh: &Mesh) -> Result<Entry, Wrong> {
         let (about, expires) = self.about(reading)?;
+        check_names(&about, mesh)?;
         let before = self.read_before(reading)?;
         let until = self.read_until(reading, before, expires)?;
         if let Some(note) = &self.note
@@ -239,6 +242,41 @@ fn name<'t>(place: &'static str, text: &'t str) -> Result<&'t str, Wrong> {
         return wrong(place, "is empty, too long, or has control characters");
     }
     Ok(text)
+}
+
+/// Refuses other names of what `about` says than the one that requests look for: such an entry would
+/// be in force and refuse nobody. What another issuer calls its subjects is that issuer's.
+fn check_names(about: &About, mesh: &Mesh) -> Result<(), Wrong> {
+    if let Some(issuer) = about.issuer.as_deref().filter(|name| is_spiffe(name)) {
+        let name = SpiffeId::parse(issuer).ok();
+        let name = name.filter(|name| name.path().is_empty());
+        if name.is_none_or(|name| mesh.canonical(name).as_str() != issuer) {
+            return wrong(
+                "issuer",
+                "is no trust domain as workloads have it: `spiffe://`, lower case, and the mesh's own by its first name, `spiffe.trustDomain`",
+            );
+        }
+    }
+    let is_workload = about.kind == Kind::Subject
+        && is_spiffe(&about.value)
+        && about.issuer.as_deref().is_none_or(is_spiffe);
+    if is_workload {
+        let id = SpiffeId::parse(&about.value).ok();
+        let id = id.filter(|id| !id.path().is_empty());
+        if id.is_none_or(|id| mesh.canonical(id).as_str() != &*about.value) {
+            return wrong(
+                "value",
+                "is no SPIFFE ID as workloads have it: its trust domain in lower case, and the mesh's own by its first name, `spiffe.trustDomain`; for the subject of another kind of token, name its `issuer`",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether `name` is meant as SPIFFE's.
+fn is_spiffe(name: &str) -> bool {
+    let scheme = name.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.eq_ignore_ascii_case("spiffe")
 }
 
 /// A SHA-256 digest in hexadecimal digits, with or without `sha256:`, or in base64url.

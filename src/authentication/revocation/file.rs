@@ -25,6 +25,7 @@ use crate::config::value::HumanDuration;
 use crate::config::yaml::YamlDocument;
 use crate::problem::{Problem, Problems};
 use crate::secret::sha256;
+use crate::spiffe::config::Mesh;
 use crate::task::{TaskGuard, Tasks};
 
 /// The largest file, in bytes.
@@ -43,6 +44,7 @@ struct Inner {
     revocations: Revocations,
     keep: HumanDuration,
     clock: Clock,
+    mesh: Mesh,
     files: Mutex<Vec<FileState>>,
 }
 
@@ -76,7 +78,7 @@ impl RevocationFiles {
         paths: impl Iterator<Item = &'p PathBuf>,
         base: PathBuf,
         revocations: Revocations,
-        (keep, clock): (HumanDuration, Clock),
+        (keep, clock, mesh): (HumanDuration, Clock, Mesh),
     ) -> Result<Self, Problems> {
         let files = paths.map(|path| {
             let name: Arc<str> = path.display().to_string().into();
@@ -97,6 +99,7 @@ impl RevocationFiles {
             revocations,
             keep,
             clock,
+            mesh,
         }));
         let mut problems = Problems::new();
         for file in files.locked().iter_mut() {
@@ -244,7 +247,7 @@ impl Inner {
             // where that matters, a file says when it ends
             is_open_ended: true,
         };
-        let entries = parse(&file.name, bytes, &reading)?;
+        let entries = parse(&file.name, bytes, (&reading, &self.mesh))?;
         let taken = self.revocations.replace_file(&file.name, entries);
         let changes = taken.map_err(|full| of_file(&file.name, full.to_string()))?;
         file.digest = Some(digest);
@@ -254,7 +257,11 @@ impl Inner {
 }
 
 /// The entries that the file called `name` holds; those that are over are left out.
-fn parse(name: &str, bytes: &[u8], reading: &Reading) -> Result<Vec<Entry>, Problem> {
+fn parse(
+    name: &str,
+    bytes: &[u8],
+    (reading, mesh): (&Reading, &Mesh),
+) -> Result<Vec<Entry>, Problem> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| of_file(name, "it is no UTF-8 text".to_owned()))?;
     let [document] = &YamlDocument::split(name, text)[..] else {
@@ -264,7 +271,7 @@ fn parse(name: &str, bytes: &[u8], reading: &Reading) -> Result<Vec<Entry>, Prob
     // what is no list, such as an empty value, must not count as an empty one
     let entries: Vec<EntryDocument> = document.parse_with(List)?;
     let entries = entries.into_iter().enumerate().map(|(at, entry)| {
-        let read = entry.read(reading);
+        let read = entry.read(reading, mesh);
         read.map_err(|wrong| document.problem(&format!("[{at}].{}", wrong.place), wrong.why))
     });
     let entries: Vec<Entry> = entries.collect::<Result<_, _>>()?;
@@ -321,7 +328,11 @@ mod tests {
             keep: HumanDuration(std::time::Duration::from_secs(3600)),
             is_open_ended: true,
         };
-        let entries = parse("revoked.yaml", text.as_bytes(), &reading);
+        let entries = parse(
+            "revoked.yaml",
+            text.as_bytes(),
+            (&reading, &Mesh::default()),
+        );
         entries
             .map(|entries| entries.len())
             .map_err(|problem| problem.to_string())

@@ -5,13 +5,17 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::X509Certificate;
 
+use super::{NameKind, is_subject};
 use crate::authentication::credential::percent_decode;
 
-/// Whether the certificate in `encoded`, a PEM text that is percent-encoded, is one that Envoy would
-/// call `principal`; one that was not sent is.
-pub(super) fn agree(encoded: &str, principal: &str) -> Result<(), &'static str> {
+/// By which kind of name the certificate in `encoded`, a PEM text that is percent-encoded, is one that
+/// Envoy would call `principal`; nothing where it was not sent.
+///
+/// # Errors
+/// Where Envoy would call it otherwise.
+pub(super) fn agree(encoded: &str, principal: &str) -> Result<Option<NameKind>, &'static str> {
     if encoded.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let wrong = "source.certificate is no certificate that can be read";
     let text = percent_decode(encoded).ok_or(wrong)?;
@@ -21,16 +25,19 @@ pub(super) fn agree(encoded: &str, principal: &str) -> Result<(), &'static str> 
     };
     let certificate = block.parse_x509().map_err(|_| wrong)?;
     let names = Names::of(&certificate).ok_or(wrong)?;
-    let is_one = match (&names.uris[..], &names.dns[..]) {
-        ([uri], _) => *uri == principal,
+    let (kind, is_one) = match (&names.uris[..], &names.dns[..]) {
+        ([uri], _) => (NameKind::Uri, *uri == principal),
         // X.509-SVID section 2: more than one is none
-        ([_, _, ..], _) => false,
-        ([], [first, ..]) => *first == principal,
+        ([_, _, ..], _) => (NameKind::Uri, false),
+        ([], [first, ..]) => (NameKind::Dns, *first == principal),
         // its subject is written in more than one way
-        ([], []) => !principal.contains("://"),
+        ([], []) => (
+            NameKind::Subject,
+            principal.is_empty() || is_subject(principal),
+        ),
     };
     is_one
-        .then_some(())
+        .then_some(Some(kind))
         .ok_or("source.certificate and source.principal name two callers")
 }
 

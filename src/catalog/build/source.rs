@@ -176,6 +176,11 @@ impl Reader<'_> {
             Some(_) | None => text,
         };
         let pattern = TextPattern::parse(bare)?;
+        // what has no SPIFFE ID would be meant, too
+        if bare.len() < text.len() && pattern == TextPattern::Any {
+            let why = "write `*` for anybody with a certificate, or name `trustDomains`";
+            return Err(why.to_owned());
+        }
         Ok(match pattern {
             TextPattern::Exact(text) => {
                 let id = SpiffeId::parse(&format!("{scheme}{text}"));

@@ -83,6 +83,9 @@ fn anybodys_word_counts_about_the_meshs_trust_domains_or_all_where_there_are_non
     let asker = rules(None, mesh()).asker(Named::Nobody);
     assert!(asker.may_ask().is_ok() && !asker.writes_xfcc());
     assert_eq!(believed(&asker, &ALL), [OWN, ALIAS, PARTNER, HOST]);
+    // the same for a check that comes from no connection
+    let asker = rules(None, mesh()).anybody();
+    assert_eq!(believed(&asker, &ALL), [OWN, ALIAS, PARTNER, HOST]);
     let asker = rules(None, Arc::default()).asker(Named::Nobody);
     assert_eq!(believed(&asker, &ALL), ALL);
 }

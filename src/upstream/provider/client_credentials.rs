@@ -12,9 +12,8 @@ use super::config::{ProviderContext, check_text};
 use super::life::CacheConfig;
 use super::oauth::client::ClientConfig;
 use super::oauth::{EndpointConfig, TokenEndpoint, Usual};
-use super::workloads::{Per, WorkloadEntry, WorkloadEntryConfig, Workloads, push_target_of};
+use super::workloads::{self, Per, WorkloadEntry, WorkloadEntryConfig, Workloads, push_target_of};
 use crate::authorization::Permit;
-use crate::check::request::DownstreamRequest;
 use crate::config::findings::Findings;
 use crate::fetch::{FailureKind, FetchError};
 use crate::http_client::config::HttpConfig;
@@ -104,15 +103,14 @@ impl ClientCredentialsConfig {
 
 impl ClientCredentials {
     /// What the answer depends on of the caller: its identity, or nothing.
-    pub(super) fn caller<'r>(
+    pub(super) fn caller(
         &self,
-        request: &'r DownstreamRequest,
         permit: &Permit<'_>,
-    ) -> Result<Option<Cow<'r, str>>, &'static str> {
+    ) -> Result<Option<Cow<'static, str>>, &'static str> {
         match &self.workloads {
             None => Ok(None),
-            Some(workloads) => {
-                let id = workloads.caller(request, permit)?;
+            Some(_) => {
+                let id = workloads::caller(permit)?;
                 Ok(Some(Cow::Owned(id.to_string())))
             }
         }
@@ -120,6 +118,11 @@ impl ClientCredentials {
 
     /// Whether what it gives depends on who calls.
     pub(super) fn is_per_caller(&self) -> bool {
+        self.is_per_workload()
+    }
+
+    /// Whether it gives each calling workload its own.
+    pub(super) fn is_per_workload(&self) -> bool {
         self.workloads.is_some()
     }
 

@@ -15,7 +15,7 @@ use super::oauth::client::ClientConfig;
 use super::oauth::own_token::{OwnToken, OwnTokenConfig};
 use super::oauth::{EndpointConfig, Form, TokenEndpoint, Usual};
 use super::workloads::{
-    Per, WorkloadEntry, WorkloadEntryConfig, Workloads, apart, both, push_target_of,
+    self, Per, WorkloadEntry, WorkloadEntryConfig, Workloads, apart, both, push_target_of,
 };
 use crate::authentication::credential::{CredentialPlace, Found};
 use crate::authorization::Permit;
@@ -254,7 +254,7 @@ impl Exchange {
         permit: &Permit<'_>,
     ) -> Result<Option<Cow<'r, str>>, &'static str> {
         let workload = match &self.workloads {
-            Some(workloads) => Some(workloads.caller(request, permit)?),
+            Some(_) => Some(workloads::caller(permit)?),
             None => None,
         };
         let token = match &self.subject {
@@ -269,7 +269,12 @@ impl Exchange {
 
     /// Whether what it gives depends on who calls.
     pub(super) fn is_per_caller(&self) -> bool {
-        self.subject.is_none() || self.workloads.is_some()
+        self.subject.is_none() || self.is_per_workload()
+    }
+
+    /// Whether it gives each calling workload its own.
+    pub(super) fn is_per_workload(&self) -> bool {
+        self.workloads.is_some()
     }
 
     pub(super) async fn fetch(&self, want: &Want) -> Result<Given, FetchError> {

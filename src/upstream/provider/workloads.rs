@@ -13,7 +13,6 @@ use super::config::{ProviderContext, check_text};
 use super::oauth::client::ClientConfig;
 use super::oauth::{Form, Usual, push_target};
 use crate::authorization::Permit;
-use crate::check::request::DownstreamRequest;
 use crate::config::findings::Findings;
 use crate::fetch::{FailureKind, FetchError};
 use crate::spiffe::{Aliases, SpiffeId, SpiffeIdPattern};
@@ -115,20 +114,6 @@ impl Per {
 }
 
 impl Workloads {
-    /// The verified SPIFFE ID of who calls.
-    pub(super) fn caller(
-        &self,
-        request: &DownstreamRequest,
-        permit: &Permit<'_>,
-    ) -> Result<SpiffeId, &'static str> {
-        // behind proxies and at waypoints, whom an authenticator or `from` found to call
-        if let Some(id) = permit.source() {
-            return Ok(id.clone());
-        }
-        SpiffeId::parse(request.source_principal())
-            .map_err(|_| "the caller has no verified SPIFFE ID")
-    }
-
     /// As whom to ask for the workload `id`; none where the table is empty.
     pub(super) fn find(&self, id: &str) -> Result<Option<&WorkloadEntry>, FetchError> {
         if self.entries.is_empty() {
@@ -141,6 +126,13 @@ impl Workloads {
         let found = found.ok_or_else(|| not_asked("no entry of `workloads` is for the caller"))?;
         Ok(Some(found))
     }
+}
+
+/// The verified SPIFFE ID of who calls, as `authorize` found it: behind a trusted proxy, at a waypoint,
+/// or of the connection itself.
+pub(super) fn caller(permit: &Permit<'_>) -> Result<SpiffeId, &'static str> {
+    let source = permit.source().cloned();
+    source.ok_or("the caller has no verified SPIFFE ID")
 }
 
 impl WorkloadEntry {

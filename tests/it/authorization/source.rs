@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::authentication::mtls::builder;
+use crate::authentication::revocation::revoke;
 use crate::gate::{allowed, metadata, refused};
 use crate::support::check::{CheckBuilder, CheckClient, header};
 use crate::support::portcullis::{Portcullis, PortcullisBuilder};
@@ -103,6 +104,38 @@ async fn a_workload_that_an_api_is_not_for_is_source_not_allowed() {
 }
 
 #[tokio::test]
+async fn a_workload_that_is_revoked_passes_no_from_whatever_else_is_shown() {
+    let server = server();
+    let client = CheckClient::new(server.check_address());
+    let ask = |host: &str, principal: &str| client.check(get(host, "/7").principal(principal));
+    allowed(&ask("orders.example", CHECKOUT).await);
+    allowed(&ask("watched.example", "pump.partner.example").await);
+    for value in [CHECKOUT, "pump.partner.example"] {
+        revoke(&server, json!({ "kind": "subject", "value": value }));
+    }
+    for name in [CHECKOUT, "spiffe://old.example/ns/shop/sa/checkout"] {
+        let response = ask("orders.example", name).await;
+        refused(&response, "token_revoked");
+        let told = metadata(&response, "source.spiffe_id");
+        assert_eq!(told.as_deref(), Some(CHECKOUT));
+    }
+    let shadow = ask("watched.example", "pump.partner.example").await;
+    assert_eq!(
+        metadata(&shadow, "reason").as_deref(),
+        Some("token_revoked")
+    );
+    allowed(&ask("orders.example", "spiffe://cluster.local/ns/shop/sa/app").await);
+    // nobody asks elsewhere who it is
+    allowed(&ask("open.example", CHECKOUT).await);
+    revoke(
+        &server,
+        json!({ "kind": "issuer", "issuer": "spiffe://cluster.local" }),
+    );
+    let other = ask("orders.example", "spiffe://cluster.local/ns/shop/sa/app").await;
+    refused(&other, "token_revoked");
+}
+
+#[tokio::test]
 async fn who_shows_no_certificate_is_source_unauthenticated_and_told_what_is_missing() {
     let server = server();
     let client = CheckClient::new(server.check_address());
@@ -187,6 +220,8 @@ fn a_rule_that_names_nobody_or_cannot_be_read_is_a_mistake() {
         ("{ principals: [\"*a*\"] }", "at the begin or at the end"),
         ("{ principals: [\"td/ns/a/sa/b/\"] }", "segment"),
         ("{ principals: [td] }", "trustDomains"),
+        ("{ principals: [\"spiffe://*\"] }", "trustDomains"),
+        ("{ notPrincipals: [\"SPIFFE://*\"] }", "trustDomains"),
         ("{ principals: [\"\"] }", "empty"),
         ("{ namespaces: [\"a/b\"] }", "no slash"),
         ("{ serviceAccounts: [\"a/b/c\"] }", "namespace/account"),

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Scene, Stage, client_credentials, get, merged, outcome, refused, token};
+use crate::authentication::revocation::revoke;
 use crate::support::authority::Authority;
 use crate::support::eventually;
 use crate::support::providers::Providers;
@@ -354,6 +355,55 @@ async fn s28_each_workload_has_tokens_of_its_own_and_nobody_has_none() {
         assert_eq!((given, met.as_str()), (None, "failed"), "{nobody}");
     }
     assert_eq!(fake.count(), 2);
+}
+
+#[tokio::test]
+async fn s28_behind_a_trusted_proxy_the_tokens_are_its_callers_and_never_a_revoked_ones() {
+    const GATEWAY: &str = "spiffe://cluster.local/ns/gateways/sa/edge";
+    let (agent, fake) = (WorkloadApi::start(), Providers::start());
+    let provider = as_svid(&fake, "jwtSpiffe", json!({ "per": "workload" }));
+    let scene = stage(&agent)
+        .set(&["spiffe", "trustDomain"], json!("cluster.local"))
+        .set(&["spiffe", "trustDomainAliases"], json!(["old.example"]))
+        .set(&["spiffe", "trustedProxies"], json!([GATEWAY]))
+        .set(
+            &["listeners", "inbound", "peers", "requestXfcc"],
+            json!(true),
+        )
+        .provider("erp", provider)
+        .api("erp", "erp.example", "/", json!({ "provider": "erp" }))
+        .start();
+    let behind = async |caller: &str| {
+        let elements = format!("Hash=ab;URI={caller},Hash=cd;URI={GATEWAY}");
+        let check = get("erp.example", "/").principal(GATEWAY);
+        scene
+            .ask(check.header("x-forwarded-client-cert", elements))
+            .await
+    };
+    let checkout = token(&behind(CHECKOUT).await);
+    assert!(checkout.is_some());
+    let billing = token(&behind(BILLING).await);
+    assert!(billing.is_some() && billing != checkout);
+    assert_eq!(fake.count(), 2);
+    // the same workload by another name of its trust domain, and without the gateway
+    let alias = behind(&CHECKOUT.replace("cluster.local", "old.example")).await;
+    assert_eq!((token(&alias), fake.count()), (checkout.clone(), 2));
+    let direct = get("erp.example", "/").principal(CHECKOUT);
+    assert_eq!(token(&scene.ask(direct).await), checkout);
+    // what cannot be told in one way is nobody
+    let check = get("erp.example", "/").principal(GATEWAY);
+    let check = check.header("x-forwarded-client-cert", format!("Hash=ab;URI={CHECKOUT}"));
+    let nobody = scene.ask(check).await;
+    assert_eq!(
+        (token(&nobody), outcome(&nobody).as_str()),
+        (None, "failed")
+    );
+    revoke(
+        &scene.server,
+        json!({ "kind": "subject", "value": CHECKOUT }),
+    );
+    crate::gate::refused(&behind(CHECKOUT).await, "token_revoked");
+    assert_eq!(token(&behind(BILLING).await), billing);
 }
 
 #[tokio::test]

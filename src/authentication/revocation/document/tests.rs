@@ -3,17 +3,27 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::spiffe::config::SpiffeConfig;
 
 const NOW: i64 = 1_800_000_000;
 
-fn read_by(by: Entered, document: Value) -> Result<Entry, Wrong> {
-    let document: EntryDocument = serde_json::from_value(document).unwrap();
-    document.read(&Reading {
+fn reading(by: Entered, is_open_ended: bool) -> Reading {
+    Reading {
         by,
         now: NOW,
         keep: HumanDuration(Duration::from_secs(3600)),
-        is_open_ended: false,
-    })
+        is_open_ended,
+    }
+}
+
+fn read_by(by: Entered, document: Value) -> Result<Entry, Wrong> {
+    let document: EntryDocument = serde_json::from_value(document).unwrap();
+    let mesh = SpiffeConfig {
+        trust_domain: Some("td".into()),
+        trust_domain_aliases: vec!["old".into()],
+        ..SpiffeConfig::default()
+    };
+    document.read(&reading(by, false), &mesh.mesh())
 }
 
 fn read(document: Value) -> Result<Entry, Wrong> {
@@ -74,12 +84,7 @@ fn only_what_has_the_header_of_a_json_web_token_has_a_signed_part() {
 fn one_token_whose_end_is_not_known_stays_revoked_where_tokens_may_outlive_what_is_kept() {
     let read = |document| {
         let document: EntryDocument = serde_json::from_value(document).unwrap();
-        let read = document.read(&Reading {
-            by: Entered::Admin,
-            now: NOW,
-            keep: HumanDuration(Duration::from_secs(3600)),
-            is_open_ended: true,
-        });
+        let read = document.read(&reading(Entered::Admin, true), &Mesh::default());
         read.unwrap().until
     };
     assert_eq!(read(json!({ "kind": "token", "token": "opaque" })), NEVER);
@@ -191,4 +196,43 @@ fn a_file_says_the_same_each_time_that_it_is_read() {
     let before = "2027-01-01T00:00:00Z";
     let entry = by_file(json!({ "kind": "subject", "value": "a", "before": before })).unwrap();
     assert_eq!(entry.until, entry.before.unwrap() + 3600);
+}
+
+#[test]
+fn a_workload_is_revoked_by_the_one_name_that_requests_look_for() {
+    let subject = |value: &str| json!({ "kind": "subject", "value": value });
+    for value in [
+        "spiffe://td/ns/a/sa/b",
+        "spiffe://partner/pump",
+        "pump.partner.example",
+        "CN=spiffe://old/x",
+    ] {
+        assert_eq!(&*read(subject(value)).unwrap().about.value, value);
+    }
+    for value in [
+        "spiffe://old/ns/a/sa/b",
+        "spiffe://TD/ns/a/sa/b",
+        "SPIFFE://td/ns/a/sa/b",
+        "spiffe://td/ns/a/sa/b/",
+        "spiffe:td/a",
+        "spiffe://td",
+    ] {
+        assert_eq!(place(subject(value)), "value", "{value}");
+        let of_issuer =
+            |issuer: &str| json!({ "kind": "subject", "value": value, "issuer": issuer });
+        assert_eq!(place(of_issuer("spiffe://td")), "value", "{value}");
+        // what another issuer calls somebody is that issuer's own
+        assert!(read(of_issuer("https://idp.example")).is_ok(), "{value}");
+    }
+    let issuer = |issuer: &str| json!({ "kind": "issuer", "issuer": issuer });
+    assert!(read(issuer("spiffe://td")).is_ok());
+    for wrong in [
+        "spiffe://old",
+        "spiffe://TD",
+        "Spiffe://td",
+        "spiffe://td/a",
+        "spiffe:td",
+    ] {
+        assert_eq!(place(issuer(wrong)), "issuer", "{wrong}");
+    }
 }
