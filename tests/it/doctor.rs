@@ -196,6 +196,8 @@ fn a_mesh_wide_policy_that_takes_in_a_narrow_one_of_another_provider_is_found() 
             true,
         ),
         (policy("same", "shop", &labels("app: orders"), "b"), false),
+        // the same object: it takes the other's place
+        (policy("narrow", "shop", &labels("app: orders"), "a"), false),
     ] {
         let file = folder.path().join("policies.yaml");
         std::fs::write(&file, format!("{narrow}{other}")).unwrap();
@@ -260,6 +262,7 @@ fn the_manifests_under_deploy_have_no_findings() {
         ["istio", "kustomize/base"].as_slice(),
         &["istio/spire"],
         &["istio/node-local"],
+        &["istio", "istio/node-local", "kustomize/base"],
         &["kustomize/base", "kustomize/sidecar"],
         &["kustomize/base", "kustomize/spiffe"],
         &["kustomize/base", "kustomize/ambient"],
