@@ -114,7 +114,7 @@ fn init_istio_refuses_what_cannot_be() {
             "--issuer",
             "https://idp.example",
             "--trust-domain",
-            "Edge",
+            "edge example",
         ],
         &[
             "--host",

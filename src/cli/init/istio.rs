@@ -53,7 +53,7 @@ impl Asked {
                 return Err(wrong(flag, name, reason));
             }
         }
-        TrustDomain::parse(&args.trust_domain)
+        let trust_domain = TrustDomain::parse(&args.trust_domain)
             .map_err(|reason| wrong("--trust-domain", &args.trust_domain, &reason.to_string()))?;
         let label = args.gateway_label.split_once('=');
         let (label, value) = label
@@ -80,7 +80,7 @@ impl Asked {
                 ("@NAMESPACE@", args.namespace.clone()),
                 ("@GATEWAYS@", args.gateway_namespace.clone()),
                 ("@ACCOUNT@", args.gateway_service_account.clone()),
-                ("@TRUST@", args.trust_domain.clone()),
+                ("@TRUST@", trust_domain.to_string()),
                 ("@MODE@", mode.to_owned()),
                 ("@INJECTION@", namespace_label.to_owned()),
             ],
