@@ -14,8 +14,8 @@ use crate::gate::{Gate, SHOP_KEY};
 /// How many checks are asked, half of them with a key.
 const CHECKS: u64 = 2_000;
 
-#[test]
-fn checks_by_ghz_are_all_answered_and_all_counted() {
+#[tokio::test]
+async fn checks_by_ghz_are_all_answered_and_all_counted() {
     let gate = Gate::start();
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
